@@ -1,0 +1,68 @@
+"""Checks on arrays that come from outside, shared by the nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eplb.errors import InputError, LoadsError
+
+
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array` set read-only (the array itself, not a copy)."""
+    array.setflags(write=False)
+    return array
+
+
+def integers(values: ArrayLike, name: str, error: type[InputError]) -> NDArray[np.int64]:
+    """Return `values` as a new 1-D int64 array, or raise `error` naming the first entry that is no integer."""
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise error(f"{name}: expected a list of integers, got shape {array.shape} of dtype {array.dtype}")
+    return array.astype(np.int64)
+
+
+def loads_array(loads: ArrayLike | Sequence[Any], ndims: tuple[int, ...] = (2, 3)) -> NDArray[Any]:
+    """Return `loads` as a numeric numpy array of the wanted rank, without judging its values.
+
+    Raises
+    ------
+    LoadsError
+        For ragged or object arrays, complex or boolean ones, a wrong number of axes or an empty axis.
+    """
+    shapes = " or ".join({2: "[layers, experts]", 3: "[windows, layers, experts]"}[n] for n in ndims)
+    if hasattr(loads, "detach"):
+        loads = loads.detach().cpu().numpy()
+    try:
+        array = np.asarray(loads)
+    except ValueError as exc:
+        raise LoadsError(f"loads: expected a rectangular array {shapes}; {exc}") from None
+    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
+        raise LoadsError(f"loads: expected integers or floats of at most 64 bits, got dtype {array.dtype}")
+    if array.ndim not in ndims:
+        raise LoadsError(f"loads: expected {shapes}, got shape {array.shape}")
+    if 0 in array.shape:
+        raise LoadsError(f"loads: expected at least one entry on every axis of {shapes}, got shape {array.shape}")
+    return array
+
+
+def check_finite_nonnegative(array: NDArray[Any], name: str = "loads") -> None:
+    """Raise `LoadsError` that names the first NaN, infinite or negative entry of `array`."""
+    if array.dtype.kind == "u":
+        return
+    with np.errstate(invalid="ignore"):
+        good = (array >= 0) & (array < np.inf)
+    if not good.all():
+        raise bad_load(array, int(np.argmin(good)), name)
+
+
+def bad_load(array: NDArray[Any], flat_index: int, name: str = "loads") -> LoadsError:
+    """Return the error for the entry of `array` at `flat_index`."""
+    index = tuple(int(i) for i in np.unravel_index(flat_index, array.shape))
+    return LoadsError(
+        f"{name}: expected finite values >= 0, got {array[index]} at {list(index)}; "
+        "drop or repair that window before planning"
+    )

@@ -1,0 +1,48 @@
+"""What can go wrong, as a tree.
+
+    EplbError
+    ├── InputError (ValueError)        what the caller passed cannot be used
+    │   ├── LoadsError                 loads: shape, dtype, NaN, infinity, negative, overflow
+    │   ├── TopologyError              ranks, nodes, slots, speeds
+    │   ├── PlacementError             a placement that misses an expert, has foreign ids, another shape
+    │   ├── InfeasibleError            no sound plan exists for this input
+    │   ├── OptionError                an option out of its range
+    │   └── FileFormatError            a file that is truncated, not ours, or too large
+    └── MissingDependencyError (ImportError)   an extra is not installed; the message holds the command
+"""
+
+
+class EplbError(Exception):
+    """Base of every error that `eplb` raises on purpose."""
+
+
+class InputError(EplbError, ValueError):
+    """The input cannot be used; the message says what was expected, what came, and what to do."""
+
+
+class LoadsError(InputError):
+    """Loads of a wrong shape or dtype, or with NaN, infinite or negative entries."""
+
+
+class TopologyError(InputError):
+    """Ranks, nodes, slots or speeds that describe no machine."""
+
+
+class PlacementError(InputError):
+    """A placement that is not sound: an expert without replica, a foreign id, a wrong shape."""
+
+
+class InfeasibleError(InputError):
+    """No sound plan exists: too few slots, or groups that cannot be spread over the nodes."""
+
+
+class OptionError(InputError):
+    """An option outside its range."""
+
+
+class FileFormatError(InputError):
+    """A file that cannot be read as what it should be: truncated, foreign or too large."""
+
+
+class MissingDependencyError(EplbError, ImportError):
+    """An optional dependency is missing; the message holds the install command."""

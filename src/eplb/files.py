@@ -1,0 +1,132 @@
+"""Reading files from anywhere without harm, and writing them whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eplb.errors import FileFormatError
+
+MAX_ARRAY_BYTES = 8 << 30
+MAX_TEXT_BYTES = 1 << 30
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], None]) -> None:
+    """Call `write` on a temporary neighbour of `path`, then rename it: `path` is whole, or as it was."""
+    target = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as exc:
+        raise FileFormatError(f"{target}: cannot write here: {exc.strerror}") from None
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise FileFormatError(f"{target}: cannot write here: {exc.strerror}") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def existing_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> Path:
+    """Return `path`, or raise if it is no readable file or larger than `max_bytes`."""
+    file = Path(path)
+    try:
+        if not file.is_file():
+            what = "is a folder" if file.is_dir() else "no such file"
+            raise FileFormatError(f"{file}: {what}")
+        size = file.stat().st_size
+    except OSError as exc:
+        raise FileFormatError(f"{file}: {exc.strerror}") from None
+    if max_bytes is not None and size > max_bytes:
+        raise FileFormatError(f"{file}: {size:,} bytes, more than the {max_bytes:,} that are read")
+    return file
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Return the UTF-8 text of `path`."""
+    file = existing_file(path, MAX_TEXT_BYTES)
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise FileFormatError(f"{file}: expected UTF-8 text, got other bytes at offset {exc.start}") from None
+    except OSError as exc:
+        raise FileFormatError(f"{file}: {exc.strerror}") from None
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return the JSON value in `path`."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise FileFormatError(f"{path}: not valid JSON (truncated?): {exc}") from None
+
+
+def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Return the array in the `.npy` file `path`; pickled objects are refused."""
+    file = existing_file(path)
+    try:
+        with file.open("rb") as stream:
+            return _read_array(stream, f"{file}", file.stat().st_size)
+    except (ValueError, EOFError, OSError) as exc:
+        raise FileFormatError(f"{file}: not a readable .npy file (truncated?): {exc}") from None
+
+
+def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Return those arrays of the `.npz` file `path` that `names` lists and the file has.
+
+    Sizes are read from the headers and checked before memory is taken; pickled objects are refused.
+    """
+    file = existing_file(path)
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                name = entry.filename.removesuffix(".npy")
+                if name in names and entry.filename.endswith(".npy"):
+                    with archive.open(entry) as stream:
+                        arrays[name] = _read_array(stream, f"{file}: array {name!r}", entry.file_size)
+    except FileFormatError:
+        raise
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError, KeyError) as exc:
+        raise FileFormatError(f"{file}: not a readable .npz file (truncated?): {exc}") from None
+    except Exception as exc:  # zlib.error and lzma.LZMAError derive from Exception alone
+        raise FileFormatError(f"{file}: damaged .npz file: {exc}") from None
+    return arrays
+
+
+def _read_array(stream: IO[bytes], what: str, size: int) -> NDArray[Any]:
+    version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is None:
+        raise FileFormatError(f"{what}: .npy format version {version} is not read")
+    shape, fortran, dtype = header(stream)  # type: ignore[arg-type]
+    if dtype.hasobject:
+        raise FileFormatError(f"{what}: holds pickled Python objects, which are never loaded; save plain numbers")
+    num_bytes = dtype.itemsize
+    for length in shape:
+        num_bytes *= int(length)
+    if num_bytes > MAX_ARRAY_BYTES:
+        raise FileFormatError(f"{what}: shape {shape} needs {num_bytes:,} bytes, more than {MAX_ARRAY_BYTES:,}")
+    if num_bytes > size:
+        raise FileFormatError(f"{what}: shape {shape} needs {num_bytes:,} bytes, the file holds {size:,} (truncated?)")
+    data = stream.read(num_bytes)
+    if len(data) < num_bytes:
+        raise FileFormatError(f"{what}: expected {num_bytes:,} bytes of data, got {len(data):,} (truncated?)")
+    array = np.frombuffer(data, dtype=dtype)
+    return array.reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,191 @@
+"""Lower bounds on the largest rank time of a cell (a set of ranks and the experts that live on them).
+
+They hold for the even split of any placement that fills every slot and keeps the replicas of an expert on distinct
+ranks. All of them are computed from the loads alone, never from the plan they judge.
+"""
+
+import numpy as np
+
+from eplb.kernels.compiling import kernel
+from eplb.kernels.counts import largest_average
+
+GRID = 24
+BISECTIONS = 50
+
+
+@kernel
+def level_bound(loads, by_load, offsets, costs):  # type: ignore[no-untyped-def]
+    """Time when the load is levelled over the ranks, none taking more than its slots can: even halves of the hottest.
+
+    Rank r takes at most the sum of its S_r largest loads. The least T with sum_r min(T * speed_r, most_r) >= W.
+    """
+    num_ranks = costs.size
+    most = np.empty(num_ranks)
+    total = 0.0
+    for expert in range(loads.size):
+        total += loads[expert]
+    for rank in range(num_ranks):
+        most[rank] = 0.0
+        for k in range(min(offsets[rank + 1] - offsets[rank], loads.size)):
+            most[rank] += loads[by_load[k]]
+    full = np.zeros(num_ranks, np.bool_)
+    while True:
+        rest, speed = total, 0.0
+        for rank in range(num_ranks):
+            if full[rank]:
+                rest -= most[rank]
+            else:
+                speed += 1 / costs[rank]
+        if speed == 0.0:
+            return 0.0
+        level = rest / speed
+        changed = False
+        for rank in range(num_ranks):
+            if not full[rank] and most[rank] * costs[rank] < level:
+                full[rank] = True
+                changed = True
+        if not changed:
+            return level
+
+
+@kernel
+def speed_bound(loads, num_slots, costs, high):  # type: ignore[no-untyped-def]
+    """Least T at which replicas small enough for ranks fast enough fit in the slots; `high` is a T that is reached.
+
+    A replica of load x needs a rank of speed x / T at least, so c replicas need c ranks of speed w / (c T).
+    """
+    slow_first = np.sort(1 / costs)
+    low = 0.0
+    for _ in range(BISECTIONS):
+        middle = 0.5 * (low + high)
+        needed = 0
+        for expert in range(loads.size):
+            count = 1
+            while count <= slow_first.size and slow_first[slow_first.size - count] * count * middle < loads[expert]:
+                count += 1
+            needed += count if count <= slow_first.size else num_slots + 1
+            if needed > num_slots:
+                break
+        if needed > num_slots:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def fill_bound(loads, num_slots, offsets, costs):  # type: ignore[no-untyped-def]
+    """Time of the rank that suffers most from having to fill its slots: they hold distinct experts, however small."""
+    spare = num_slots - loads.size
+    ones = np.ones(loads.size, np.int64)
+    worst = 0.0
+    for rank in range(costs.size):
+        slots = offsets[rank + 1] - offsets[rank]
+        if rank > 0 and slots <= offsets[rank] - offsets[rank - 1] and costs[rank] <= costs[rank - 1]:
+            continue
+        worst = max(worst, costs[rank] * _least_company(loads, ones, slots, spare, costs.size))
+    return worst
+
+
+@kernel
+def company_bound(loads, num_slots, offsets, costs, heaviest, high):  # type: ignore[no-untyped-def]
+    """Time of the rank with the heaviest replica, which keeps company with S - 1 other experts.
+
+    If the heaviest replica has load x, every expert has at least ceil(w / x) replicas; what the slots leave over can
+    make the company light, and m(x) is the least it can weigh. m falls as x grows, so the least of x + m(x) over
+    [`heaviest`, `high`] is at least min over a grid of x_k + m(x_{k+1}). `heaviest` is the least largest average,
+    `high` a load that is reached.
+    """
+    num_experts = loads.size
+    slots = offsets[1] - offsets[0]
+    fastest = costs[0]
+    for rank in range(costs.size):
+        slots = min(slots, offsets[rank + 1] - offsets[rank])
+        fastest = min(fastest, costs[rank])
+    if slots < 2 or high <= heaviest:
+        return heaviest * fastest
+    counts = np.empty(num_experts, np.int64)
+    least = high
+    for k in range(GRID):
+        low_edge = heaviest + (high - heaviest) * k / GRID
+        high_edge = heaviest + (high - heaviest) * (k + 1) / GRID
+        spare = num_slots
+        for expert in range(num_experts):
+            counts[expert] = max(1, int(np.ceil(loads[expert] / high_edge * (1 - 1e-12))))
+            spare -= counts[expert]
+        spare = min(max(spare, 0), num_slots - num_experts)
+        least = min(least, low_edge + _least_company(loads, counts, slots - 1, spare, costs.size))
+        if least <= heaviest:
+            break
+    return least * fastest
+
+
+@kernel
+def _least_company(loads, counts, size, spare, max_count):  # type: ignore[no-untyped-def]
+    """Bound from below the load of `size` distinct experts, given `counts` and `spare` further replicas.
+
+    Lagrange: for any price q, the sum of the `size` smallest min_c (w / c + q (c - counts)) less q * spare.
+    """
+    num_experts = loads.size
+    size = min(size, num_experts)
+    priced = np.empty(num_experts)
+    for expert in range(num_experts):
+        priced[expert] = loads[expert] / counts[expert]
+    priced.sort()
+    lightest = 0.0
+    for k in range(size):
+        lightest += priced[k]
+    if spare == 0:
+        return lightest
+    best = 0.0
+    price = lightest / (size + spare)
+    for _ in range(8):
+        for expert in range(num_experts):
+            # w / c + q c is convex in c with its least near sqrt(w / q)
+            count = counts[expert]
+            if price > 0.0:
+                count = max(count, min(max_count, int(np.sqrt(loads[expert] / price))))
+            least = np.inf
+            for c in (count, count + 1):
+                if c == counts[expert] or c <= max_count:
+                    least = min(least, loads[expert] / c + price * (c - counts[expert]))
+            priced[expert] = least
+        priced.sort()
+        total = 0.0
+        for k in range(size):
+            total += priced[k]
+        best = max(best, total - price * spare)
+        price *= 0.6
+    return best
+
+
+@kernel
+def simple_bound(loads, by_load, counts, offsets, costs):  # type: ignore[no-untyped-def]
+    """Return the larger of the levelled time and the least largest average; `counts` are those of highest averages."""
+    num_ranks = costs.size
+    total, speed, fastest, even = 0.0, 0.0, costs[0], True
+    for expert in range(loads.size):
+        total += loads[expert]
+    for rank in range(num_ranks):
+        speed += 1 / costs[rank]
+        fastest = min(fastest, costs[rank])
+        even = even and costs[rank] == costs[0] and offsets[rank + 1] - offsets[rank] == offsets[1]
+    mean = total / speed if even else level_bound(loads, by_load, offsets, costs)
+    return max(mean, largest_average(loads, counts) * fastest)
+
+
+@kernel
+def close_bound(loads, offsets, costs, heaviest, high):  # type: ignore[no-untyped-def]
+    """Return the largest of the bounds that take longer; `heaviest` is the least largest average, `high` is reached."""
+    num_ranks = costs.size
+    num_slots = offsets[num_ranks]
+    uneven = False
+    fastest = costs[0]
+    for rank in range(1, num_ranks):
+        fastest = min(fastest, costs[rank])
+        uneven = uneven or costs[rank] != costs[0] or offsets[rank + 1] - offsets[rank] != offsets[1]
+    bound = company_bound(loads, num_slots, offsets, costs, heaviest, high / fastest)
+    if uneven:
+        bound = max(bound, fill_bound(loads, num_slots, offsets, costs))
+        bound = max(bound, speed_bound(loads, num_slots, costs, high))
+    return bound

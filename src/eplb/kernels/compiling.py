@@ -1,0 +1,112 @@
+"""How kernels are compiled and where the compiled code is kept.
+
+No `fastmath`, so that plans are bit-identical across machines. The cache lies in a folder named after the content of
+all kernels, since numba looks only at the file of the outermost one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+_lock = threading.Lock()
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile `function` on first call: no GIL, no fastmath, kept on disk where possible."""
+    folder = cache_folder()
+    with _lock, _numba_cache_in(folder):
+        return numba.njit(nogil=True, cache=folder is not None, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Return the folder for compiled code; None (said in a warning) where no private folder can be written.
+
+    The first that can be written of: NUMBA_CACHE_DIR, the package's own `__pycache__`, the user's cache folder, a
+    private folder among the temporary files.
+    """
+    digest = _kernels_digest()
+    for base in _lasting_folders():
+        folder = base / f"eplb-{digest}"
+        if _can_write(folder):
+            return folder
+    private = _private_temporary_folder()
+    if private is not None and _can_write(private / digest):
+        warnings.warn(
+            f"eplb: no lasting folder can be written; compiled code is kept in {private}. "
+            "Set NUMBA_CACHE_DIR to a folder of your own to keep it.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return private / digest
+    warnings.warn(
+        "eplb: no folder can be written; every process compiles anew (about 20 s). "
+        "Set NUMBA_CACHE_DIR to a folder of your own.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _kernels_digest() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _lasting_folders() -> Iterator[Path]:
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        yield Path(chosen)
+    yield Path(__file__).parent / "__pycache__"
+    caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME", "") and os.path.join(os.environ["HOME"], ".cache")
+    if caches:
+        yield Path(caches) / "eplb"
+
+
+def _can_write(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _private_temporary_folder() -> Path | None:
+    """Return a folder that only this user can write: compiled code is executed, so no other may plant it."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"eplb-cache-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return folder if ours else None
+
+
+@contextmanager
+def _numba_cache_in(folder: Path | None) -> Iterator[None]:
+    """Point numba to `folder` while a kernel is decorated (it picks the place then), and back again after."""
+    before = numba.config.CACHE_DIR
+    if folder is not None:
+        numba.config.CACHE_DIR = str(folder)
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before

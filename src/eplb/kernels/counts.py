@@ -1,0 +1,89 @@
+"""How many replicas each expert gets: highest averages (Jefferson, D'Hondt)."""
+
+import numpy as np
+
+from eplb.kernels.compiling import kernel
+from eplb.kernels.heap import sift_down, sift_up
+
+
+@kernel
+def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type: ignore[no-untyped-def]
+    """Fill `counts` [E] so that the largest load per replica is least; return that average.
+
+    `order` [E] holds the experts by falling load. Each further replica goes to the largest ``loads / counts``, the
+    lowest id among equals. No expert gets more than `max_count`; a non-empty `cover` [E + 1] also demands that the k
+    largest counts sum to at most ``cover[k]`` (see `distinct_slots`). O(P log E) without `cover`.
+    """
+    num_experts = order.size
+    counts[:] = 1
+    heap = np.empty(num_experts, np.int64)
+    negated = np.empty(num_experts)  # averages with their sign turned: the heap yields its smallest key
+    size = 0
+    fresh = 0
+    left = num_slots - num_experts
+    while left > 0 and (size > 0 or fresh < num_experts):
+        take_fresh = fresh < num_experts
+        if take_fresh and size > 0:
+            top, new = heap[0], order[fresh]
+            take_fresh = loads[new] > -negated[top] or (loads[new] == -negated[top] and new < top)
+        expert = order[fresh] if take_fresh else heap[0]
+        blocked = counts[expert] >= max_count or (cover.size > 0 and not _may_grow(counts, expert, cover))
+        if not blocked:
+            counts[expert] += 1
+            negated[expert] = -loads[expert] / counts[expert]
+            left -= 1
+        if take_fresh:
+            fresh += 1
+            if not blocked:
+                heap[size] = expert
+                sift_up(heap, negated, size)
+                size += 1
+        elif blocked:
+            size -= 1
+            heap[0] = heap[size]
+            sift_down(heap, negated, size)
+        else:
+            sift_down(heap, negated, size)
+    return largest_average(loads, counts)
+
+
+@kernel
+def largest_average(loads, counts):  # type: ignore[no-untyped-def]
+    """Return the largest ``loads / counts``."""
+    largest = 0.0
+    for expert in range(counts.size):
+        average = loads[expert] / counts[expert]
+        if average > largest:
+            largest = average
+    return largest
+
+
+@kernel
+def distinct_slots(slot_counts, num_experts):  # type: ignore[no-untyped-def]
+    """Return `cover` [E + 1]: the slots that k experts can fill when no rank holds one of them twice.
+
+    Counts can be placed without two replicas of an expert on a rank exactly if, for every k, the k largest sum to at
+    most ``cover[k]`` (Gale and Ryser).
+    """
+    cover = np.zeros(num_experts + 1, np.int64)
+    for k in range(num_experts + 1):
+        for slots in slot_counts:
+            cover[k] += min(slots, k)
+    return cover
+
+
+@kernel
+def _may_grow(counts, expert, cover):  # type: ignore[no-untyped-def]
+    """Whether one more replica of `expert` keeps the counts within `cover`."""
+    tally = np.zeros(cover.size + counts.max() + 2, np.int64)
+    for e in range(counts.size):
+        tally[counts[e] + (1 if e == expert else 0)] += 1
+    total = 0
+    k = 0
+    for count in range(tally.size - 1, 0, -1):
+        for _ in range(tally[count]):
+            total += count
+            k += 1
+            if total > cover[k]:
+                return False
+    return True

@@ -1,0 +1,189 @@
+"""Recorded loads: how many tokens the router sent to each expert, window by window."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eplb.arrays import check_finite_nonnegative, frozen, loads_array
+from eplb.errors import FileFormatError, InputError, LoadsError
+from eplb.files import read_npz, write_atomically
+from eplb.placement import checked_layer_ids
+
+PHASES = ("prefill", "decode", "mixed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadTrace:
+    """Loads of every logical expert over windows of time, oldest first.
+
+    Parameters
+    ----------
+    loads : array_like, [T, L, E] or [L, E]
+        Tokens routed to each expert in each window, integer or float, finite, >= 0. Padding tokens are not counted.
+    layer_ids : sequence of L ints, optional
+        The model's own number of each layer; default 0 .. L-1.
+    model : str, default ""
+        Name of the model.
+    window : str, default ""
+        What one window is, such as "32 decode steps x 64 requests".
+    phase : {"mixed", "prefill", "decode"}
+        Which forward passes were counted.
+    tokens : sequence of T ints, optional
+        Real tokens of each window, padding excluded.
+    labels : sequence of T str, optional
+        A name for each window.
+
+    Raises
+    ------
+    LoadsError
+        If the loads or one of the lists is malformed.
+
+    Examples
+    --------
+    >>> trace = LoadTrace(loads=[[[1, 2]], [[3, 4]], [[5, 6]]], phase="decode")
+    >>> trace.windows(2, 1).loads.tolist()
+    [[[4, 6]], [[8, 10]]]
+    """
+
+    loads: NDArray[Any]
+    layer_ids: NDArray[np.int64] = field(default=cast("NDArray[np.int64]", None))
+    model: str = ""
+    window: str = ""
+    phase: str = "mixed"
+    tokens: NDArray[np.int64] | None = None
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        loads = np.array(loads_array(self.loads), order="C")
+        if loads.ndim == 2:
+            loads = loads[None]
+        check_finite_nonnegative(loads)
+        if self.phase not in PHASES:
+            raise LoadsError(f"phase: expected one of {', '.join(PHASES)}, got {self.phase!r}")
+        put = object.__setattr__
+        put(self, "loads", frozen(loads))
+        put(self, "layer_ids", checked_layer_ids(self.layer_ids, loads.shape[1], LoadsError))
+        put(self, "tokens", _tokens(self.tokens, len(loads)))
+        put(self, "labels", _labels(self.labels, len(loads)))
+
+    @property
+    def num_windows(self) -> int:
+        """Windows T."""
+        return int(self.loads.shape[0])
+
+    @property
+    def num_layers(self) -> int:
+        """Layers L."""
+        return int(self.loads.shape[1])
+
+    @property
+    def num_experts(self) -> int:
+        """Logical experts E."""
+        return int(self.loads.shape[2])
+
+    def windows(self, size: int, step: int | None = None) -> LoadTrace:
+        """Return the trace of sums over `size` consecutive windows, one every `step` (default: `size`).
+
+        A rest shorter than `size` at the end is left out.
+
+        Raises
+        ------
+        LoadsError
+            If `size` or `step` is below 1, or `size` is more than there are windows.
+        """
+        step = size if step is None else step
+        if size < 1 or step < 1 or size > self.num_windows:
+            raise LoadsError(f"windows: expected 1 <= size <= {self.num_windows} and step >= 1, got {size} and {step}")
+        starts = range(0, self.num_windows - size + 1, step)
+        tokens = None if self.tokens is None else np.array([self.tokens[s : s + size].sum() for s in starts])
+        return LoadTrace(
+            loads=np.stack([self.loads[s : s + size].sum(axis=0) for s in starts]),
+            layer_ids=self.layer_ids,
+            model=self.model,
+            window=f"{size} x ({self.window or 'window'})" if size > 1 else self.window,
+            phase=self.phase,
+            tokens=tokens,
+            labels=None if self.labels is None else tuple(self.labels[s] for s in starts),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace to `path` (`.npz`); whole or not at all."""
+        if Path(path).suffix.lower() != ".npz":
+            raise FileFormatError(f"{path}: expected a name that ends in .npz")
+        arrays: dict[str, Any] = {
+            "loads": self.loads,
+            "layer_ids": self.layer_ids,
+            "model": np.array(self.model),
+            "window": np.array(self.window),
+            "phase": np.array(self.phase),
+        }
+        if self.tokens is not None:
+            arrays["tokens"] = self.tokens
+        if self.labels is not None:
+            arrays["labels"] = np.array(self.labels)
+
+        def write(stream: IO[bytes]) -> None:
+            np.savez_compressed(stream, **arrays)
+
+        write_atomically(path, write)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LoadTrace:
+        """Read an `.npz` file with an array `loads` and, if they are there, the other fields.
+
+        Raises
+        ------
+        FileFormatError
+            If the file is truncated, too large, or has no array `loads`.
+        LoadsError
+            If what it holds is no trace.
+        """
+        arrays = read_npz(path, ("loads", "layer_ids", "model", "window", "phase", "tokens", "labels"))
+        if "loads" not in arrays:
+            raise FileFormatError(f"{path}: expected an array 'loads' [windows, layers, experts]; the file has none")
+        try:
+            return cls(
+                loads=arrays["loads"],
+                layer_ids=cast("NDArray[np.int64]", arrays.get("layer_ids")),
+                model=_text(arrays, "model", ""),
+                window=_text(arrays, "window", ""),
+                phase=_text(arrays, "phase", "mixed"),
+                tokens=arrays.get("tokens"),
+                labels=None if "labels" not in arrays else tuple(str(s) for s in arrays["labels"].ravel()),
+            )
+        except InputError as exc:
+            raise type(exc)(f"{path}: {exc}") from None
+
+
+def _text(arrays: dict[str, NDArray[Any]], name: str, default: str) -> str:
+    value = arrays.get(name)
+    if value is None:
+        return default
+    if value.shape != () or value.dtype.kind != "U":
+        raise FileFormatError(f"{name}: expected a text, got shape {value.shape} of dtype {value.dtype}")
+    return str(value[()])
+
+
+def _tokens(values: Sequence[int] | NDArray[np.int64] | None, num_windows: int) -> NDArray[np.int64] | None:
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.shape != (num_windows,) or array.dtype.kind not in "iu" or array.min() < 0:
+        raise LoadsError(f"tokens: expected {num_windows} integers >= 0, one a window, got shape {array.shape}")
+    return frozen(array.astype(np.int64))
+
+
+def _labels(values: Sequence[str] | None, num_windows: int) -> tuple[str, ...] | None:
+    if values is None:
+        return None
+    labels = tuple(str(value) for value in values)
+    if len(labels) != num_windows:
+        raise LoadsError(f"labels: expected one a window ({num_windows}), got {len(labels)}")
+    return labels
