@@ -1,4 +1,48 @@
-"""`eplb`: expert-parallelism load balancing with a proven bound."""
+"""Expert-parallelism load balancing with a proven bound: see `plan`."""
 
-from eplb.errors import EplbError
-__all__=["EplbError"]
+from eplb.certificate import Certificate, PerLayer
+from eplb.deepseek import balanced_packing, rebalance_experts, replicate_experts, replication_fixup
+from eplb.errors import (
+    EplbError,
+    FileFormatError,
+    InfeasibleError,
+    InputError,
+    LoadsError,
+    MissingDependencyError,
+    OptionError,
+    PlacementError,
+    TopologyError,
+)
+from eplb.evaluation import Evaluation, evaluate
+from eplb.placement import Placement
+from eplb.planning import Plan, plan, warm_up
+from eplb.topology import Topology
+from eplb.trace import LoadTrace
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Certificate",
+    "EplbError",
+    "Evaluation",
+    "FileFormatError",
+    "InfeasibleError",
+    "InputError",
+    "LoadTrace",
+    "LoadsError",
+    "MissingDependencyError",
+    "OptionError",
+    "PerLayer",
+    "Placement",
+    "PlacementError",
+    "Plan",
+    "Topology",
+    "TopologyError",
+    "balanced_packing",
+    "evaluate",
+    "plan",
+    "rebalance_experts",
+    "replicate_experts",
+    "replication_fixup",
+    "warm_up",
+]

@@ -20,7 +20,7 @@ from eplb.topology import Topology
 
 POLICIES = ("fixup", "deepseek", "eplb")
 UNTIL_NONE_MOVES = -1
-MIN_LAYERS_PER_THREAD = 8
+MIN_LAYERS_PER_THREAD = 16
 SIGNIFICANT_BITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 Array = NDArray[Any]
@@ -67,20 +67,24 @@ def rebalance_experts(
         If there are fewer slots than experts, or one number does not divide another that it has to.
     OptionError
         If a number is no integer >= 1, or the policy is unknown.
+    TopologyError
+        With "eplb": if there are more nodes than GPUs.
 
     Notes
     -----
-    O(P log P) a layer. Equal loads go to the lower expert, slot or GPU first, on every machine. In a layer of zeros
-    the first expert of each node gets every redundant slot of that node (but not with "eplb").
+    O(P log P) a layer. Among equals the lower expert, replica or GPU comes first, on every machine; DeepSeek's code
+    sorts with torch's unstable sort, so on ties its own plans depend on the processor. Without ties "fixup" and
+    "deepseek" agree, but for one slot a GPU: packing then keeps the order of the replicas, by expert or as granted.
+    In a layer of zeros the first expert of each node gets all redundant slots of the node (but not with "eplb").
 
     Examples
     --------
     >>> import numpy as np
-    >>> phy2log, log2phy, logcnt = rebalance_experts(np.array([[90, 30, 40, 20]]), 6, 1, 1, 2)
+    >>> phy2log, log2phy, logcnt = rebalance_experts(np.array([[90, 30, 50, 20]]), 6, 1, 1, 2)
     >>> phy2log.tolist(), logcnt.tolist()
-    ([[0, 0, 1, 0, 2, 3]], [[3, 1, 1, 1]])
+    ([[0, 1, 3, 0, 2, 2]], [[2, 1, 2, 1]])
     >>> log2phy.tolist()
-    [[[0, 1, 3], [2, -1, -1], [4, -1, -1], [5, -1, -1]]]
+    [[[0, 3], [1, -1], [4, 5], [2, -1]]]
     """
     weights = _Weights.read(weight)
     num_replicas, num_gpus = _positive(num_replicas, "num_replicas"), _positive(num_gpus, "num_gpus")
@@ -323,7 +327,9 @@ class _Weights:
         return np.array(self.values, dtype=np.float64 if self.values.dtype == np.float64 else np.float32, order="C")
 
     def for_sums(self) -> Array:
-        return np.array(self.values, dtype=np.int64, order="C") if self.values.dtype.kind in "iu" else self.for_quotients()
+        if self.values.dtype.kind == "f":
+            return self.for_quotients()
+        return np.array(self.values, dtype=np.int64, order="C")
 
     def in_float32(self, use: str) -> Array:
         """Return the values in float32, or raise if one of them or the sum of a row does not fit."""
@@ -360,7 +366,8 @@ def _to_numpy(value: Any, name: str) -> tuple[Array, str]:
         tensor = value.detach().cpu()
         return (tensor.float() if precision == "bfloat16" else tensor).numpy(), precision
     except (TypeError, ValueError, RuntimeError) as exc:
-        raise LoadsError(f"{name}: expected a rectangular, dense array of numbers, got {type(value).__name__}; {exc}") from None
+        kind = type(value).__name__
+        raise LoadsError(f"{name}: expected a rectangular, dense array of numbers, got {kind}; {exc}") from None
 
 
 def _counts(logcnt: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -423,8 +430,8 @@ def _check_pack_sums(weights: _Weights, dtype: np.dtype[Any], pack_index: Array,
     """Raise if a pack outweighs its dtype: with an infinite or wrapped sum, "lightest" meant nothing."""
     if weights.bits == SIGNIFICANT_BITS["float16"]:
         dtype = np.dtype(np.float16)
-    largest = float(np.iinfo(dtype).max if dtype.kind == "i" else np.finfo(dtype).max)
+    largest = np.nextafter(2.0**63, 0) if dtype.kind == "i" else float(np.finfo(dtype).max)
     packs = pack_index + num_packs * np.arange(weights.num_rows)[:, None]
     heaviest = np.bincount(packs.ravel(), weights=weights.values.ravel().astype(np.float64)).max()
-    if heaviest >= largest:
+    if heaviest > largest:
         raise LoadsError(f"weight: a pack weighs {heaviest:.3g}, more than {dtype} holds; pass float32 or float64")

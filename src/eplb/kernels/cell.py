@@ -9,6 +9,8 @@ from eplb.kernels.packing import order_by_share, pack, pack_level, separate_repl
 from eplb.kernels.refinement import refine, regrant
 
 KICKS = 3
+# entries of `effort`
+MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS, MAX_GROUP_BOUNDS = 0, 1, 2, 3
 
 
 @kernel
@@ -37,39 +39,99 @@ def cover_of(offsets, num_experts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def improve_cell(loads, offsets, costs, target, max_steps, max_restarts, seed, items, counts, shares, times):  # type: ignore[no-untyped-def]
-    """Refine a cell in place until no rank is above `target` or the steps and restarts are used up."""
-    num_experts, num_ranks = loads.size, costs.size
+def search_cell(loads, by_load, offsets, costs, target, effort, seed, items, counts, shares, times):  # type: ignore[no-untyped-def]
+    """Bring the largest time of a started cell down to `target` if it can be, in place.
+
+    Refines the plan; then tries other counts; then refines disturbed copies of the best plan. `effort` bounds the steps
+    of a refinement, the other counts, and the disturbed copies (MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS).
+    """
+    num_ranks, num_experts = costs.size, loads.size
     holds = np.zeros((num_ranks, num_experts), np.bool_)
-    for rank in range(num_ranks):
-        for slot in range(offsets[rank], offsets[rank + 1]):
-            holds[rank, items[slot]] = True
-    refine(loads, counts, shares, offsets, costs, items, times, holds, target, max_steps)
+    sizes = np.empty(items.size)
+    _note_holders(offsets, items, holds)
+    refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
     best = times.max()
-    if best <= target or max_restarts == 0:
+    if best <= target:
         return
-    best_items, best_counts = items.copy(), counts.copy()
-    best_shares, best_times, best_holds = shares.copy(), times.copy(), holds.copy()
+    best_items, best_counts, best_shares, best_times = items.copy(), counts.copy(), shares.copy(), times.copy()
+    needed = counts.copy()
+    highest_averages(loads, by_load, items.size, num_ranks, cover_of(offsets, num_experts), needed)
+    for _ in range(effort[MAX_RECOUNTS]):
+        if not _give_back(loads, needed, best / costs.min()):
+            break
+        if not _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):
+            continue
+        _note_holders(offsets, items, holds)
+        refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
+        if times.max() < best:
+            best = times.max()
+            best_items[:], best_counts[:], best_shares[:], best_times[:] = items, counts, shares, times
+        if best <= target:
+            break
     state = np.array([seed], np.uint64)
-    for _ in range(max_restarts):
-        _kick(loads, counts, shares, offsets, costs, items, times, holds, state)
-        refine(loads, counts, shares, offsets, costs, items, times, holds, target, max_steps)
-        largest = times.max()
-        if largest <= best:
-            best = largest
-            best_items[:], best_counts[:], best_holds[:] = items, counts, holds
-            best_shares[:], best_times[:] = shares, times
-            if best <= target:
-                break
-        else:
-            items[:], counts[:], holds[:] = best_items, best_counts, best_holds
-            shares[:], times[:] = best_shares, best_times
-    items[:], counts[:], holds[:] = best_items, best_counts, best_holds
-    shares[:], times[:] = best_shares, best_times
+    for _ in range(effort[MAX_RESTARTS]):
+        if best <= target:
+            break
+        items[:], counts[:], shares[:], times[:] = best_items, best_counts, best_shares, best_times
+        _note_holders(offsets, items, holds)
+        _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state)
+        refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
+        if times.max() <= best:
+            best = times.max()
+            best_items[:], best_counts[:], best_shares[:], best_times[:] = items, counts, shares, times
+    items[:], counts[:], shares[:], times[:] = best_items, best_counts, best_shares, best_times
 
 
 @kernel
-def _kick(loads, counts, shares, offsets, costs, items, times, holds, state):  # type: ignore[no-untyped-def]
+def _note_holders(offsets, items, holds):  # type: ignore[no-untyped-def]
+    holds[:] = False
+    for rank in range(len(holds)):
+        for slot in range(offsets[rank], offsets[rank + 1]):
+            holds[rank, items[slot]] = True
+
+
+@kernel
+def _give_back(loads, needed, ceiling):  # type: ignore[no-untyped-def]
+    """Take a replica from the expert whose average then is least; False if no average stays below `ceiling`.
+
+    Starting at highest averages, this walks through the fewest replicas that keep every average below a rising level:
+    heavy replicas need less company then, and do not have to meet on a rank.
+    """
+    donor, least = -1, ceiling
+    for expert in range(needed.size):
+        if needed[expert] > 1 and loads[expert] / (needed[expert] - 1) < least:
+            donor, least = expert, loads[expert] / (needed[expert] - 1)
+    if donor >= 0:
+        needed[donor] -= 1
+    return donor >= 0
+
+
+@kernel
+def _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):  # type: ignore[no-untyped-def]
+    """Pack anew with the replicas `needed`, the rest going to the experts with one replica; whether ranks are distinct."""
+    num_experts, num_ranks = loads.size, costs.size
+    singles = np.empty(num_experts)
+    left = items.size
+    for expert in range(num_experts):
+        singles[expert] = loads[expert] if needed[expert] == 1 else 0.0
+        left -= needed[expert] - 1
+    order = np.empty(num_experts, np.int64)
+    scratch = np.empty(num_experts, np.int64)
+    order_descending(singles, order, scratch)
+    highest_averages(singles, order, left, num_ranks, np.empty(0, np.int64), counts)
+    for expert in range(num_experts):
+        counts[expert] = min(num_ranks, counts[expert] + needed[expert] - 1)
+        shares[expert] = loads[expert] / counts[expert]
+    if counts.sum() != items.size:
+        return False
+    order_descending(shares, order, scratch)
+    return pack(shares, counts, order, offsets, costs, items, times) or separate_replicas(
+        shares, offsets, costs, items, times
+    )
+
+
+@kernel
+def _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state):  # type: ignore[no-untyped-def]
     """Disturb a cell: a few random swaps and re-grants that keep it sound."""
     num_slots, num_ranks, num_experts = items.size, times.size, loads.size
     for _ in range(1 + _random_below(state, KICKS)):
@@ -78,7 +140,7 @@ def _kick(loads, counts, shares, offsets, costs, items, times, holds, state):  #
         if _random_below(state, 2) == 0 and counts[items[slot]] > 1:
             expert = _random_below(state, num_experts)
             if not holds[rank, expert]:
-                regrant(loads, counts, shares, offsets, costs, items, times, holds, rank, slot, expert)
+                regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, rank, slot, expert)
             continue
         other_slot = _random_below(state, num_slots)
         other = np.searchsorted(offsets, other_slot, side="right") - 1

@@ -5,15 +5,14 @@ import math
 import numpy as np
 
 from eplb.kernels.bounds import close_bound, simple_bound
-from eplb.kernels.cell import improve_cell, start_cell
+from eplb.kernels.cell import MAX_GROUP_BOUNDS, MAX_STEPS, search_cell, start_cell
 from eplb.kernels.compiling import kernel
 from eplb.kernels.counts import largest_average
 from eplb.kernels.groups import spread_groups
 
 # columns of `stats`
 MEAN, LARGEST, BOUND = 0, 1, 2
-# entries of `effort`
-MAX_STEPS, MAX_RESTARTS, MAX_GROUP_BOUNDS = 0, 1, 2
+REFINE_ONLY = np.array([1, 0, 0, 0])
 
 
 @kernel
@@ -75,10 +74,10 @@ def _scale(loads, scaled):  # type: ignore[no-untyped-def]
     if -500 < exponent < 500:
         factor = math.ldexp(1.0, -exponent)
         for i in range(loads.size):
-            scaled[i] = loads[i] * factor
+            scaled[i] = loads[i] * factor + 0.0  # turns -0.0 into 0.0
     else:
         for i in range(loads.size):
-            scaled[i] = math.ldexp(loads[i], -exponent)
+            scaled[i] = math.ldexp(loads[i], -exponent) + 0.0
     return exponent
 
 
@@ -101,18 +100,17 @@ def _plan_alone(scaled, everyone, ranks, costs, slot_offsets, tolerance, effort,
     by_load = np.empty(scaled.size, np.int64)
     shares = start_cell(scaled, offsets, costs, items, cell_counts, times, by_load)
     bound = simple_bound(scaled, by_load, cell_counts, offsets, costs)
-    if effort[MAX_STEPS] > 0 and times.max() > bound * (1 + tolerance):
+    target = bound * (1 + tolerance)
+    if effort[MAX_STEPS] > 0 and times.max() > target:
         heaviest = largest_average(scaled, cell_counts)
-        target = bound * (1 + tolerance)
-        improve_cell(scaled, offsets, costs, target, effort[MAX_STEPS], 0, seed, items, cell_counts, shares, times)
+        search_cell(
+            scaled, by_load, offsets, costs, target, REFINE_ONLY * effort, seed, items, cell_counts, shares, times
+        )
         if times.max() > target:
             bound = max(bound, close_bound(scaled, offsets, costs, heaviest, times.max()))
             target = bound * (1 + tolerance)
         if times.max() > target:
-            improve_cell(
-                scaled, offsets, costs, target, effort[MAX_STEPS], effort[MAX_RESTARTS], seed, items, cell_counts,
-                shares, times,
-            )  # fmt: skip
+            search_cell(scaled, by_load, offsets, costs, target, effort, seed, items, cell_counts, shares, times)
     largest = _write_cell(
         scaled, everyone, by_load, ranks, costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
     )
@@ -149,10 +147,7 @@ def _plan_grouped(  # type: ignore[no-untyped-def]
         by_load = np.empty(size, np.int64)
         shares = start_cell(loads, offsets, my_costs, items, cell_counts, times, by_load)
         if effort[MAX_STEPS] > 0 and times.max() > target:
-            improve_cell(
-                loads, offsets, my_costs, target, effort[MAX_STEPS], effort[MAX_RESTARTS], seed, items, cell_counts,
-                shares, times,
-            )  # fmt: skip
+            search_cell(loads, by_load, offsets, my_costs, target, effort, seed, items, cell_counts, shares, times)
         time = _write_cell(
             loads, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
         )

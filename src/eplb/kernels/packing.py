@@ -7,8 +7,8 @@ A cell is a set of ranks and the experts that live on them. Its slots are number
 import numpy as np
 
 from eplb.kernels.compiling import kernel
-from eplb.kernels.heap import sift_down, sift_up
 from eplb.kernels.ordering import order_descending
+from eplb.kernels.tournament import OUT, begin, replay, seats
 
 
 @kernel
@@ -16,55 +16,64 @@ def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[n
     """Fill `items` [P] and `times` [R]; return whether every rank holds distinct experts.
 
     `shares` [E] is the load of one replica, `order` [E] the experts by falling share, `costs` [R] the time of a rank
-    for one token (1 / speed). All replicas of an expert are placed in one go, on ranks that are distinct as long as
-    enough ranks have room.
+    for one token (1 / speed). The replicas of an expert go to different ranks as long as enough ranks have room.
     """
     num_ranks = times.size
-    filled = np.zeros(num_ranks, np.int64)
-    times[:] = 0.0
-    heap = np.arange(num_ranks)
-    taken = np.empty(num_ranks, np.int64)
-    size = num_ranks
-    distinct = True
+    keys = np.full(seats(num_ranks), OUT)
+    tree = np.empty(2 * keys.size, np.int64)
+    bits = times.view(np.int64)
+    free = offsets[:-1].copy()
     even = True
-    for rank in range(1, num_ranks):
+    for rank in range(num_ranks):
+        times[rank] = 0.0
+        keys[rank] = 0
         even = even and costs[rank] == costs[0]
+    begin(keys, tree)
+    aside = np.empty(num_ranks, np.int64)
+    distinct = True
     for expert in order:
-        share, left = shares[expert], counts[expert]
-        if left == 1 and even:
-            rank = heap[0]
-            items[offsets[rank] + filled[rank]] = expert
-            filled[rank] += 1
-            times[rank] += share * costs[rank]
-            if filled[rank] == offsets[rank + 1] - offsets[rank]:
-                size -= 1
-                heap[0] = heap[size]
-            sift_down(heap, times, size)
+        share = shares[expert]
+        if counts[expert] == 1 and even:
+            rank = tree[1]
+            _put(expert, share * costs[rank], rank, items, times, free)
+            replay(keys, tree, rank, bits[rank] if free[rank] < offsets[rank + 1] else OUT)
             continue
+        left = counts[expert]
         while left > 0:
-            num_taken = min(left, size)
-            for k in range(num_taken):
-                if even:
-                    taken[k] = heap[0]
-                    size -= 1
-                    heap[0] = heap[size]
-                    sift_down(heap, times, size)
-                else:
-                    size -= 1
-                    taken[k] = _take_soonest(heap, times, costs, share, size + 1)
-            for k in range(num_taken):
-                rank = taken[k]
-                items[offsets[rank] + filled[rank]] = expert
-                filled[rank] += 1
-                times[rank] += share * costs[rank]
-                if filled[rank] < offsets[rank + 1] - offsets[rank]:
-                    heap[size] = rank
-                    size += 1
-                    if even:
-                        sift_up(heap, times, size - 1)
-            left -= num_taken
-            distinct = distinct and left == 0
+            num_aside = 0
+            while left > 0:
+                rank = tree[1] if even else _soonest(keys, times, costs, share)
+                if keys[rank] == OUT:
+                    distinct = False
+                    break
+                _put(expert, share * costs[rank], rank, items, times, free)
+                replay(keys, tree, rank, OUT)
+                aside[num_aside] = rank
+                num_aside += 1
+                left -= 1
+            for k in range(num_aside):
+                rank = aside[k]
+                if free[rank] < offsets[rank + 1]:
+                    replay(keys, tree, rank, bits[rank])
     return distinct
+
+
+@kernel
+def _put(expert, time, rank, items, times, free):  # type: ignore[no-untyped-def]
+    items[free[rank]] = expert
+    free[rank] += 1
+    times[rank] += time
+
+
+@kernel
+def _soonest(keys, times, costs, share):  # type: ignore[no-untyped-def]
+    """Return the rank not out that would finish soonest with `share` more; the lowest id among equals."""
+    best, soonest = 0, np.inf
+    for rank in range(times.size):
+        soon = times[rank] + share * costs[rank]
+        if keys[rank] != OUT and soon < soonest:
+            best, soonest = rank, soon
+    return best
 
 
 @kernel
@@ -167,18 +176,3 @@ def order_by_share(loads, counts, by_load, shares, order):  # type: ignore[no-un
         order[out] = several[ranked[k]]
         out += 1
         k += 1
-
-
-@kernel
-def _take_soonest(heap, times, costs, share, size):  # type: ignore[no-untyped-def]
-    """Remove and return the rank that would finish soonest with `share` more; lowest id among equals."""
-    best = 0
-    for k in range(1, size):
-        rank, leader = heap[k], heap[best]
-        soon = times[rank] + share * costs[rank]
-        soonest = times[leader] + share * costs[leader]
-        if soon < soonest or (soon == soonest and rank < leader):
-            best = k
-    rank = heap[best]
-    heap[best] = heap[size - 1]
-    return rank

@@ -1,0 +1,46 @@
+"""How much work a plan may take: bounds on iterations, never on time, so that every rank reaches the same plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eplb.errors import OptionError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """Bounds on the work of one layer.
+
+    Parameters
+    ----------
+    tolerance : float
+        Gap to the lower bound at which a layer is good enough.
+    max_steps : int
+        Swaps and re-grants of one local search.
+    max_recounts : int
+        Other replica counts that are packed and refined while a gap is left.
+    max_restarts : int
+        Local searches from a disturbed plan while a gap is left.
+    max_group_bounds : int
+        Node bounds computed while choosing the nodes of the groups.
+    """
+
+    tolerance: float
+    max_steps: int
+    max_recounts: int
+    max_restarts: int
+    max_group_bounds: int
+
+
+EFFORTS = {
+    "fast": Effort(tolerance=0.0, max_steps=0, max_recounts=0, max_restarts=0, max_group_bounds=500),
+    "balanced": Effort(tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_group_bounds=500),
+    "thorough": Effort(tolerance=0.0, max_steps=20_000, max_recounts=64, max_restarts=400, max_group_bounds=20_000),
+}
+
+
+def effort_named(name: str) -> Effort:
+    """Return the bounds called `name`."""
+    if name not in EFFORTS:
+        raise OptionError(f"effort: expected one of {', '.join(EFFORTS)}, got {name!r}")
+    return EFFORTS[name]

@@ -1,0 +1,79 @@
+"""The topology as the kernels want it, after checking that a sound plan exists."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eplb.errors import InfeasibleError, OptionError
+from eplb.topology import Topology
+
+
+class Machine(NamedTuple):
+    """Arguments of `kernels.layers.plan_layers` that describe the ranks, in its order."""
+
+    slot_offsets: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    costs: NDArray[np.float64]
+    node_starts: NDArray[np.int64]
+    nodes: NDArray[np.float64]
+    group_size: int
+
+
+def machine_for(topology: Topology, num_experts: int, groups: int) -> Machine:
+    """Return the working ranks of `topology`, node after node, for a model of `num_experts` in `groups` groups.
+
+    Raises
+    ------
+    InfeasibleError
+        If the experts do not fit the slots, or the groups cannot be spread so that every node can fill its slots.
+    OptionError
+        If `groups` is no divisor of `num_experts`.
+    """
+    if topology.num_usable_slots < num_experts:
+        raise InfeasibleError(
+            f"{num_experts} experts do not fit {topology.num_usable_slots} usable slots; add slots_per_rank or ranks"
+        )
+    _check_groups(groups, num_experts)
+    alive = np.flatnonzero(topology.alive)
+    ranks = alive[np.argsort(topology.node_of_rank[alive], kind="stable")]
+    node_ids, first = np.unique(topology.node_of_rank[ranks], return_index=True)
+    starts = np.append(first, ranks.size).astype(np.int64)
+    costs = 1.0 / topology.speeds[ranks]
+    if groups == 1 or node_ids.size == 1:
+        return Machine(topology.slot_offsets, alive, 1.0 / topology.speeds[alive], starts, np.zeros((0, 5)), 0)
+    nodes = _nodes(topology, ranks, starts, num_experts // groups, groups)
+    return Machine(topology.slot_offsets, ranks, costs, starts, nodes, num_experts // groups)
+
+
+def _check_groups(groups: int, num_experts: int) -> None:
+    if isinstance(groups, bool) or not isinstance(groups, (int, np.integer)) or groups < 1:
+        raise OptionError(f"groups: expected an integer >= 1, got {groups!r}")
+    if groups > num_experts:
+        raise OptionError(f"groups: expected at most one group an expert ({num_experts}), got {groups}")
+    if num_experts % groups:
+        raise OptionError(f"groups: expected a divisor of the {num_experts} experts, got {groups}; groups=1 plans without")
+
+
+def _nodes(
+    topology: Topology, ranks: NDArray[np.int64], starts: NDArray[np.int64], group_size: int, groups: int
+) -> NDArray[np.float64]:
+    """Return slots, ranks, least number of groups, total and fastest speed of each node, [N, 5]."""
+    nodes = np.zeros((starts.size - 1, 5))
+    for n in range(len(nodes)):
+        mine = ranks[starts[n] : starts[n + 1]]
+        slots = topology.slot_counts[mine]
+        most = slots.sum() // group_size
+        wanted = min(most, -(-slots.max() // group_size))
+        nodes[n] = slots.sum(), mine.size, max(1, wanted), topology.speeds[mine].sum(), topology.speeds[mine].max()
+    room = nodes[:, 0] // group_size
+    if groups < len(nodes) or room.min() < 1 or room.sum() < groups:
+        raise InfeasibleError(
+            f"{groups} groups of {group_size} experts cannot be spread over {len(nodes)} nodes with "
+            f"{nodes[:, 0].astype(int).tolist()} slots so that each keeps whole groups; use groups=1 or other slots"
+        )
+    if nodes[:, 2].sum() > groups:  # some rank must hold an expert twice: then any group will do
+        nodes[:, 2] = 1
+    return nodes
