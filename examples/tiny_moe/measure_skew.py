@@ -31,10 +31,10 @@ def report(folder: Path = _DATA) -> str:
     with np.load(folder / "tiny_moe.npz") as trace, np.load(folder / "tiny_moe_tokens.npz") as tokens:
         loads = trace["loads"].astype(np.int64)
         lines = [
-            f"{trace['model']}, {trace['phase']}, {len(loads)} windows of {trace['window']}",
-            f"{trace['tokens'].sum():,} tokens, {trace['tokens'].min():,} to {trace['tokens'].max():,} a window",
-            f"dominant topic: {', '.join(_runs(trace['labels'].tolist()))}",
-            f"expert ids kept: {len(tokens['ids']):,} tokens of {len(tokens['lens'])} requests",
+            f"- {trace['model']}, {trace['phase']}, {len(loads)} windows of {trace['window']}",
+            f"- {trace['tokens'].sum():,} tokens, {trace['tokens'].min():,} to {trace['tokens'].max():,} a window",
+            f"- dominant topic: {', '.join(_runs(trace['labels'].tolist()))}",
+            f"- expert ids kept: {len(tokens['ids']):,} tokens of {len(tokens['lens'])} requests",
         ]
     return "\n".join([*lines, "", *_skew_table(loads), "", *_balance_lines(loads)])
 
@@ -60,12 +60,12 @@ def _skew_table(loads: Loads) -> Iterator[str]:
 def _balance_lines(loads: Loads) -> Iterator[str]:
     balancedness = _balancedness(loads, over_layers=True)
     yield (
-        f"balancedness of the contiguous placement on {_NUM_RANKS} ranks, over layers: mean {balancedness.mean():.3f},"
-        f" worst window {balancedness.min():.3f}, best window {balancedness.max():.3f}"
+        f"- balancedness of the contiguous placement on {_NUM_RANKS} ranks, over layers:"
+        f" mean {balancedness.mean():.3f}, worst window {balancedness.min():.3f}, best window {balancedness.max():.3f}"
     )
     moved = _moved(loads[:_ENDS].sum(0), loads[-_ENDS:].sum(0)).mean()
     yield (
-        f"drift: {moved:.3f} of the last {_ENDS} windows' load lies on other experts than in the first {_ENDS},"
+        f"- drift: {moved:.3f} of the last {_ENDS} windows' load lies on other experts than in the first {_ENDS},"
         f" mean over layers"
     )
 

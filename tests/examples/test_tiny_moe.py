@@ -9,6 +9,15 @@ TEXTS = {"abc": np.frombuffer(b"abc" * 200, np.uint8), "xyz": np.frombuffer(b"xy
 SIZES = {"num_layers": 2, "num_experts": 8, "top_k": 2, "width": 16, "num_heads": 2, "expert_width": 8}
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Keep to one torch thread: on a busy machine threads that wait for each other make tiny products slow."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def model(tiny_moe):
     """An untrained model of the smallest sizes."""

@@ -4,16 +4,20 @@ They hold for the even split of any placement that fills every slot and keeps th
 ranks. All of them are computed from the loads alone, never from the plan they judge.
 """
 
+import math
+
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 from eplb.kernels.counts import largest_average
+from eplb.kernels.ordering import order_descending
 
 GRID = 24
 BISECTIONS = 50
+PRICES = 8
 
 
-@kernel
+@part
 def level_bound(loads, by_load, offsets, costs):  # type: ignore[no-untyped-def]
     """Time when the load is levelled over the ranks, none taking more than its slots can: even halves of the hottest.
 
@@ -48,22 +52,27 @@ def level_bound(loads, by_load, offsets, costs):  # type: ignore[no-untyped-def]
             return level
 
 
-@kernel
+@part
 def speed_bound(loads, num_slots, costs, high):  # type: ignore[no-untyped-def]
     """Least T at which replicas small enough for ranks fast enough fit in the slots; `high` is a T that is reached.
 
     A replica of load x needs a rank of speed x / T at least, so c replicas need c ranks of speed w / (c T).
     """
-    slow_first = np.sort(1 / costs)
+    fast_first = np.empty(costs.size)
+    order = np.empty(costs.size, np.int64)
+    speeds = 1 / costs
+    order_descending(speeds, order, np.empty(costs.size, np.int64))
+    for rank in range(costs.size):
+        fast_first[rank] = speeds[order[rank]]
     low = 0.0
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         needed = 0
         for expert in range(loads.size):
             count = 1
-            while count <= slow_first.size and slow_first[slow_first.size - count] * count * middle < loads[expert]:
+            while count <= costs.size and fast_first[count - 1] * count * middle < loads[expert]:
                 count += 1
-            needed += count if count <= slow_first.size else num_slots + 1
+            needed += count if count <= costs.size else num_slots + 1
             if needed > num_slots:
                 break
         if needed > num_slots:
@@ -73,11 +82,13 @@ def speed_bound(loads, num_slots, costs, high):  # type: ignore[no-untyped-def]
     return low
 
 
-@kernel
+@part
 def fill_bound(loads, num_slots, offsets, costs):  # type: ignore[no-untyped-def]
     """Time of the rank that suffers most from having to fill its slots: they hold distinct experts, however small."""
     spare = num_slots - loads.size
-    ones = np.ones(loads.size, np.int64)
+    ones = np.empty(loads.size, np.int64)
+    for expert in range(loads.size):
+        ones[expert] = 1
     worst = 0.0
     for rank in range(costs.size):
         slots = offsets[rank + 1] - offsets[rank]
@@ -87,7 +98,7 @@ def fill_bound(loads, num_slots, offsets, costs):  # type: ignore[no-untyped-def
     return worst
 
 
-@kernel
+@part
 def company_bound(loads, num_slots, offsets, costs, heaviest, high):  # type: ignore[no-untyped-def]
     """Time of the rank with the heaviest replica, which keeps company with S - 1 other experts.
 
@@ -111,7 +122,7 @@ def company_bound(loads, num_slots, offsets, costs, heaviest, high):  # type: ig
         high_edge = heaviest + (high - heaviest) * (k + 1) / GRID
         spare = num_slots
         for expert in range(num_experts):
-            counts[expert] = max(1, int(np.ceil(loads[expert] / high_edge * (1 - 1e-12))))
+            counts[expert] = max(1, math.ceil(loads[expert] / high_edge * (1 - 1e-12)))
             spare -= counts[expert]
         spare = min(max(spare, 0), num_slots - num_experts)
         least = min(least, low_edge + _least_company(loads, counts, slots - 1, spare, costs.size))
@@ -120,7 +131,7 @@ def company_bound(loads, num_slots, offsets, costs, heaviest, high):  # type: ig
     return least * fastest
 
 
-@kernel
+@part
 def _least_company(loads, counts, size, spare, max_count):  # type: ignore[no-untyped-def]
     """Bound from below the load of `size` distinct experts, given `counts` and `spare` further replicas.
 
@@ -129,37 +140,42 @@ def _least_company(loads, counts, size, spare, max_count):  # type: ignore[no-un
     num_experts = loads.size
     size = min(size, num_experts)
     priced = np.empty(num_experts)
+    order = np.empty(num_experts, np.int64)
+    scratch = np.empty(num_experts, np.int64)
     for expert in range(num_experts):
         priced[expert] = loads[expert] / counts[expert]
-    priced.sort()
-    lightest = 0.0
-    for k in range(size):
-        lightest += priced[k]
+    lightest = _least_sum(priced, size, order, scratch)
     if spare == 0:
         return lightest
     best = 0.0
     price = lightest / (size + spare)
-    for _ in range(8):
+    for _ in range(PRICES):
         for expert in range(num_experts):
             # w / c + q c is convex in c with its least near sqrt(w / q)
             count = counts[expert]
             if price > 0.0:
-                count = max(count, min(max_count, int(np.sqrt(loads[expert] / price))))
+                count = max(count, min(max_count, int(math.sqrt(loads[expert] / price))))
             least = np.inf
             for c in (count, count + 1):
                 if c == counts[expert] or c <= max_count:
                     least = min(least, loads[expert] / c + price * (c - counts[expert]))
             priced[expert] = least
-        priced.sort()
-        total = 0.0
-        for k in range(size):
-            total += priced[k]
-        best = max(best, total - price * spare)
+        best = max(best, _least_sum(priced, size, order, scratch) - price * spare)
         price *= 0.6
     return best
 
 
-@kernel
+@part
+def _least_sum(values, size, order, scratch):  # type: ignore[no-untyped-def]
+    """Return the sum of the `size` smallest values."""
+    order_descending(values, order, scratch)
+    total = 0.0
+    for k in range(values.size - size, values.size):
+        total += values[order[k]]
+    return total
+
+
+@part
 def simple_bound(loads, by_load, counts, offsets, costs):  # type: ignore[no-untyped-def]
     """Return the larger of the levelled time and the least largest average; `counts` are those of highest averages."""
     num_ranks = costs.size
@@ -174,7 +190,7 @@ def simple_bound(loads, by_load, counts, offsets, costs):  # type: ignore[no-unt
     return max(mean, largest_average(loads, counts) * fastest)
 
 
-@kernel
+@part
 def close_bound(loads, offsets, costs, heaviest, high):  # type: ignore[no-untyped-def]
     """Return the largest of the bounds that take longer; `heaviest` is the least largest average, `high` is reached."""
     num_ranks = costs.size

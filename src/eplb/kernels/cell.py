@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 from eplb.kernels.counts import distinct_slots, highest_averages
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.packing import order_by_share, pack, pack_level, separate_replicas
-from eplb.kernels.refinement import refine, regrant
+from eplb.kernels.refinement import exchange, refine, regrant
+from eplb.kernels.totals import first_least, largest_of
 
 KICKS = 3
 # entries of `effort`
 MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS, MAX_GROUP_BOUNDS = 0, 1, 2, 3
 
 
-@kernel
+@part
 def start_cell(loads, offsets, costs, items, counts, times, by_load):  # type: ignore[no-untyped-def]
     """Fill `counts`, `items`, `times`, `by_load` by highest averages and greedy packing; return the shares [E]."""
     num_experts, num_ranks = loads.size, costs.size
@@ -29,16 +30,16 @@ def start_cell(loads, offsets, costs, items, counts, times, by_load):  # type: i
     return shares
 
 
-@kernel
+@part
 def cover_of(offsets, num_experts):  # type: ignore[no-untyped-def]
     """Return `distinct_slots` for uneven slots; empty for even ones, where a cap of R on the counts says the same."""
     for rank in range(1, offsets.size - 1):
         if offsets[rank + 1] - offsets[rank] != offsets[1]:
-            return distinct_slots(offsets[1:] - offsets[:-1], num_experts)
+            return distinct_slots(offsets, num_experts)
     return np.empty(0, np.int64)
 
 
-@kernel
+@part
 def search_cell(loads, by_load, offsets, costs, target, effort, seed, items, counts, shares, times):  # type: ignore[no-untyped-def]
     """Bring the largest time of a started cell down to `target` if it can be, in place.
 
@@ -50,47 +51,63 @@ def search_cell(loads, by_load, offsets, costs, target, effort, seed, items, cou
     sizes = np.empty(items.size)
     _note_holders(offsets, items, holds)
     refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
-    best = times.max()
+    best = largest_of(times)
     if best <= target:
         return
-    best_items, best_counts, best_shares, best_times = items.copy(), counts.copy(), shares.copy(), times.copy()
-    needed = counts.copy()
+    plan = (items, counts, shares, times)
+    kept = (np.empty_like(items), np.empty_like(counts), np.empty_like(shares), np.empty_like(times))
+    _copy_plan(plan, kept)
+    needed = np.empty_like(counts)
     highest_averages(loads, by_load, items.size, num_ranks, cover_of(offsets, num_experts), needed)
     for _ in range(effort[MAX_RECOUNTS]):
-        if not _give_back(loads, needed, best / costs.min()):
+        if not _give_back(loads, needed, best / costs[first_least(costs)]):
             break
         if not _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):
             continue
         _note_holders(offsets, items, holds)
         refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
-        if times.max() < best:
-            best = times.max()
-            best_items[:], best_counts[:], best_shares[:], best_times[:] = items, counts, shares, times
+        if largest_of(times) < best:
+            best = largest_of(times)
+            _copy_plan(plan, kept)
         if best <= target:
             break
-    state = np.array([seed], np.uint64)
+    state = np.empty(1, np.uint64)
+    state[0] = seed
     for _ in range(effort[MAX_RESTARTS]):
         if best <= target:
             break
-        items[:], counts[:], shares[:], times[:] = best_items, best_counts, best_shares, best_times
+        _copy_plan(kept, plan)
         _note_holders(offsets, items, holds)
         _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state)
         refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
-        if times.max() <= best:
-            best = times.max()
-            best_items[:], best_counts[:], best_shares[:], best_times[:] = items, counts, shares, times
-    items[:], counts[:], shares[:], times[:] = best_items, best_counts, best_shares, best_times
+        if largest_of(times) <= best:
+            best = largest_of(times)
+            _copy_plan(plan, kept)
+    _copy_plan(kept, plan)
 
 
-@kernel
+@part
+def _copy_plan(source, target):  # type: ignore[no-untyped-def]
+    """Copy items, counts, shares and times."""
+    for slot in range(source[0].size):
+        target[0][slot] = source[0][slot]
+    for expert in range(source[1].size):
+        target[1][expert] = source[1][expert]
+        target[2][expert] = source[2][expert]
+    for rank in range(source[3].size):
+        target[3][rank] = source[3][rank]
+
+
+@part
 def _note_holders(offsets, items, holds):  # type: ignore[no-untyped-def]
-    holds[:] = False
     for rank in range(len(holds)):
+        for expert in range(holds.shape[1]):
+            holds[rank, expert] = False
         for slot in range(offsets[rank], offsets[rank + 1]):
             holds[rank, items[slot]] = True
 
 
-@kernel
+@part
 def _give_back(loads, needed, ceiling):  # type: ignore[no-untyped-def]
     """Take a replica from the expert whose average then is least; False if no average stays below `ceiling`.
 
@@ -106,7 +123,7 @@ def _give_back(loads, needed, ceiling):  # type: ignore[no-untyped-def]
     return donor >= 0
 
 
-@kernel
+@part
 def _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):  # type: ignore[no-untyped-def]
     """Pack anew with the replicas `needed`, the rest going to the experts with one replica; whether ranks are distinct."""
     num_experts, num_ranks = loads.size, costs.size
@@ -119,10 +136,12 @@ def _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):  
     scratch = np.empty(num_experts, np.int64)
     order_descending(singles, order, scratch)
     highest_averages(singles, order, left, num_ranks, np.empty(0, np.int64), counts)
+    placed = 0
     for expert in range(num_experts):
         counts[expert] = min(num_ranks, counts[expert] + needed[expert] - 1)
         shares[expert] = loads[expert] / counts[expert]
-    if counts.sum() != items.size:
+        placed += counts[expert]
+    if placed != items.size:
         return False
     order_descending(shares, order, scratch)
     return pack(shares, counts, order, offsets, costs, items, times) or separate_replicas(
@@ -130,32 +149,35 @@ def _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):  
     )
 
 
-@kernel
+@part
 def _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state):  # type: ignore[no-untyped-def]
-    """Disturb a cell: a few random swaps and re-grants that keep it sound."""
+    """Disturb a cell: a few random swaps and re-grants that keep it sound. `refine` brings times and sizes up to date."""
     num_slots, num_ranks, num_experts = items.size, times.size, loads.size
     for _ in range(1 + _random_below(state, KICKS)):
         slot = _random_below(state, num_slots)
-        rank = np.searchsorted(offsets, slot, side="right") - 1
+        rank = _rank_of(offsets, slot)
         if _random_below(state, 2) == 0 and counts[items[slot]] > 1:
             expert = _random_below(state, num_experts)
             if not holds[rank, expert]:
                 regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, rank, slot, expert)
             continue
         other_slot = _random_below(state, num_slots)
-        other = np.searchsorted(offsets, other_slot, side="right") - 1
+        other = _rank_of(offsets, other_slot)
         mine, theirs = items[slot], items[other_slot]
         if other == rank or holds[other, mine] or holds[rank, theirs]:
             continue
-        items[slot], items[other_slot] = theirs, mine
-        holds[rank, mine], holds[rank, theirs] = False, True
-        holds[other, theirs], holds[other, mine] = False, True
-        change = shares[theirs] - shares[mine]
-        times[rank] += change * costs[rank]
-        times[other] -= change * costs[other]
+        exchange(items, holds, rank, other, slot, other_slot)
 
 
-@kernel
+@part
+def _rank_of(offsets, slot):  # type: ignore[no-untyped-def]
+    rank = 0
+    while offsets[rank + 1] <= slot:
+        rank += 1
+    return rank
+
+
+@part
 def _random_below(state, bound):  # type: ignore[no-untyped-def]
     """Return a number of 0 .. bound - 1 (xorshift64*, Vigna, doi:10.1145/2845077)."""
     x = state[0]

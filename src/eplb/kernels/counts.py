@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 from eplb.kernels.heap import sift_down, sift_up
 
 
-@kernel
+@part
 def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type: ignore[no-untyped-def]
     """Fill `counts` [E] so that the largest load per replica is least; return that average.
 
@@ -15,7 +15,8 @@ def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type
     largest counts sum to at most ``cover[k]`` (see `distinct_slots`). O(P log E) without `cover`.
     """
     num_experts = order.size
-    counts[:] = 1
+    for expert in order:
+        counts[expert] = 1
     heap = np.empty(num_experts, np.int64)
     negated = np.empty(num_experts)  # averages with their sign turned: the heap yields its smallest key
     size = 0
@@ -47,7 +48,7 @@ def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type
     return largest_average(loads, counts)
 
 
-@kernel
+@part
 def largest_average(loads, counts):  # type: ignore[no-untyped-def]
     """Return the largest ``loads / counts``."""
     largest = 0.0
@@ -58,8 +59,8 @@ def largest_average(loads, counts):  # type: ignore[no-untyped-def]
     return largest
 
 
-@kernel
-def distinct_slots(slot_counts, num_experts):  # type: ignore[no-untyped-def]
+@part
+def distinct_slots(offsets, num_experts):  # type: ignore[no-untyped-def]
     """Return `cover` [E + 1]: the slots that k experts can fill when no rank holds one of them twice.
 
     Counts can be placed without two replicas of an expert on a rank exactly if, for every k, the k largest sum to at
@@ -67,15 +68,18 @@ def distinct_slots(slot_counts, num_experts):  # type: ignore[no-untyped-def]
     """
     cover = np.zeros(num_experts + 1, np.int64)
     for k in range(num_experts + 1):
-        for slots in slot_counts:
-            cover[k] += min(slots, k)
+        for rank in range(offsets.size - 1):
+            cover[k] += min(offsets[rank + 1] - offsets[rank], k)
     return cover
 
 
-@kernel
+@part
 def _may_grow(counts, expert, cover):  # type: ignore[no-untyped-def]
     """Whether one more replica of `expert` keeps the counts within `cover`."""
-    tally = np.zeros(cover.size + counts.max() + 2, np.int64)
+    most = 0
+    for count in counts:
+        most = max(most, count)
+    tally = np.zeros(most + 2, np.int64)
     for e in range(counts.size):
         tally[counts[e] + (1 if e == expert else 0)] += 1
     total = 0

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 from eplb.kernels.counts import highest_averages
 from eplb.kernels.ordering import order_descending
+from eplb.kernels.totals import first_largest, largest_of
 
 MEMO_GROUPS = 12
 
 
-@kernel
+@part
 def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, speed, fastest):  # type: ignore[no-untyped-def]
     """Bound the largest rank time of a node that holds the groups ``members[:num_members]``: its mean, its averages."""
     size = num_members * group_size
@@ -27,7 +28,7 @@ def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, sp
     return max(total / speed, average / fastest)
 
 
-@kernel
+@part
 def spread_groups(loads, group_size, nodes, max_bounds, node_of_group):  # type: ignore[no-untyped-def]
     """Fill `node_of_group` [G]; return the largest node bound of this choice, and a bound that holds for every choice.
 
@@ -66,17 +67,16 @@ def spread_groups(loads, group_size, nodes, max_bounds, node_of_group):  # type:
     for node in range(num_nodes):
         for m in range(sizes[node]):
             node_of_group[members[node, m]] = node
-    return _branch_and_bound(loads, group_size, nodes, order, bounds.max(), max_bounds - used, node_of_group)
+    return _branch_and_bound(loads, group_size, nodes, order, largest_of(bounds), max_bounds - used, node_of_group)
 
 
-@kernel
+@part
 def _bound(loads, group_size, nodes, members, node, size):  # type: ignore[no-untyped-def]
-    return node_bound(
-        loads, group_size, members[node], size, int(nodes[node, 0]), int(nodes[node, 1]), nodes[node, 3], nodes[node, 4]
-    )
+    slots, num_ranks, speed, fastest = np.int64(nodes[node, 0]), np.int64(nodes[node, 1]), nodes[node, 3], nodes[node, 4]
+    return node_bound(loads, group_size, members[node], np.int64(size), slots, num_ranks, speed, fastest)
 
 
-@kernel
+@part
 def _may_take(nodes, sizes, node, group_size, left):  # type: ignore[no-untyped-def]
     """Whether `node` may take one of the `left` groups: it has room, and all nodes can still get what they want."""
     if (sizes[node] + 1) * group_size > nodes[node, 0]:
@@ -87,10 +87,10 @@ def _may_take(nodes, sizes, node, group_size, left):  # type: ignore[no-untyped-
     return short <= left - 1
 
 
-@kernel
+@part
 def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type: ignore[no-untyped-def]
     """Swap a group of the slowest node with another, if both nodes end below its bound; whether one did, bounds tried."""
-    top = np.argmax(bounds)
+    top = first_largest(bounds)
     tried = 0
     best, best_mine, best_node, best_theirs = bounds[top] * (1 - 1e-12), -1, -1, -1
     for node in range(len(nodes)):
@@ -116,24 +116,22 @@ def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type:
     return True, tried
 
 
-@kernel
-def _same_and_empty(nodes, sizes, a, b):  # type: ignore[no-untyped-def]
-    if sizes[a] > 0 or sizes[b] > 0:
-        return False
+@part
+def _alike(nodes, a, b):  # type: ignore[no-untyped-def]
     for column in range(nodes.shape[1]):
         if nodes[a, column] != nodes[b, column]:
             return False
     return True
 
 
-@kernel
+@part
 def _branch_and_bound(loads, group_size, nodes, order, best, max_bounds, node_of_group):  # type: ignore[no-untyped-def]
     """Look through all choices of nodes that could beat `best`; return the best bound, and one that holds for all."""
     num_groups, num_nodes = order.size, len(nodes)
     members = np.empty((num_nodes, num_groups), np.int64)
     sizes = np.zeros(num_nodes, np.int64)
-    choice = np.full(num_groups, -1, np.int64)
-    memo = np.full((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0), -1.0)
+    choice = np.zeros(num_groups, np.int64) - 1
+    memo = np.zeros((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0))  # 0: not known yet
     floor = 0.0
     for group in range(num_groups):
         members[0, 0] = group
@@ -154,21 +152,21 @@ def _branch_and_bound(loads, group_size, nodes, order, best, max_bounds, node_of
         while node < num_nodes and not placed:
             twin = False
             for earlier in range(node):
-                twin = twin or _same_and_empty(nodes, sizes, earlier, node)
+                twin = twin or (sizes[earlier] == 0 and sizes[node] == 0 and _alike(nodes, earlier, node))
             if not twin and _may_take(nodes, sizes, node, group_size, num_groups - depth):
                 members[node, sizes[node]] = order[depth]
                 mask = 0
                 for m in range(sizes[node] + 1):
                     mask |= 1 << (members[node, m] & 31)
-                known = memo[node, mask] if memo.shape[1] > 0 else -1.0
-                if known < 0.0:
+                known = memo[node, mask] if memo.shape[1] > 0 else 0.0
+                if known == 0.0:
                     if used >= max_bounds:
                         return best, floor
                     used += 1
                     known = _bound(loads, group_size, nodes, members, node, sizes[node] + 1)
                     if memo.shape[1] > 0:
                         for same in range(num_nodes):
-                            if (nodes[same] == nodes[node]).all():
+                            if _alike(nodes, same, node):
                                 memo[same, mask] = known
                 placed = known < best
             if not placed:
@@ -187,8 +185,8 @@ def _branch_and_bound(loads, group_size, nodes, order, best, max_bounds, node_of
             mask = 0
             for m in range(sizes[other]):
                 mask |= 1 << (members[other, m] & 31)
-            known = memo[other, mask] if memo.shape[1] > 0 else -1.0
-            best = max(best, known if known >= 0.0 else _bound(loads, group_size, nodes, members, other, sizes[other]))
+            known = memo[other, mask] if memo.shape[1] > 0 else 0.0
+            best = max(best, known if known > 0.0 else _bound(loads, group_size, nodes, members, other, sizes[other]))
         for k in range(num_groups):
             node_of_group[order[k]] = choice[k]
     return best, best

@@ -1,9 +1,9 @@
 """A binary heap of ids, smallest key first, the lower id first among equal keys."""
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 
 
-@kernel
+@part
 def sift_up(heap, keys, child):  # type: ignore[no-untyped-def]
     """Move the id at position `child` up to where it belongs."""
     item = heap[child]
@@ -16,7 +16,7 @@ def sift_up(heap, keys, child):  # type: ignore[no-untyped-def]
     heap[child] = item
 
 
-@kernel
+@part
 def sift_down(heap, keys, size):  # type: ignore[no-untyped-def]
     """Move the id at the top of the first `size` positions down to where it belongs."""
     if size <= 1:
@@ -38,6 +38,6 @@ def sift_down(heap, keys, size):  # type: ignore[no-untyped-def]
     heap[parent] = item
 
 
-@kernel
+@part
 def _before(keys, a, b):  # type: ignore[no-untyped-def]
     return keys[a] < keys[b] or (keys[a] == keys[b] and a < b)

@@ -6,13 +6,13 @@ import numpy as np
 
 from eplb.kernels.bounds import close_bound, simple_bound
 from eplb.kernels.cell import MAX_GROUP_BOUNDS, MAX_STEPS, search_cell, start_cell
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import kernel, part
 from eplb.kernels.counts import largest_average
 from eplb.kernels.groups import spread_groups
+from eplb.kernels.totals import largest_of, speed_of, total_of
 
 # columns of `stats`
 MEAN, LARGEST, BOUND = 0, 1, 2
-REFINE_ONLY = np.array([1, 0, 0, 0])
 
 
 @kernel
@@ -39,7 +39,8 @@ def plan_layers(  # type: ignore[no-untyped-def]
     scaled = np.empty(num_experts)
     everyone = np.arange(num_experts)
     for layer in range(first, last):
-        exponent = _scale(loads[layer], scaled)
+        zero, exponent = _scale(loads[layer], scaled)
+        stats[layer, MEAN], stats[layer, LARGEST], stats[layer, BOUND] = 0.0, 0.0, 0.0
         cell_seed = np.uint64(seed) ^ (np.uint64(layer + 1) * np.uint64(0x9E3779B97F4A7C15))
         if group_size == 0:
             largest, bound = _plan_alone(
@@ -50,38 +51,30 @@ def plan_layers(  # type: ignore[no-untyped-def]
                 scaled, ranks, costs, slot_offsets, node_starts, nodes, group_size, tolerance, effort, cell_seed,
                 slots[layer], counts[layer],
             )  # fmt: skip
-        total, speed = 0.0, 0.0
-        for expert in range(num_experts):
-            total += scaled[expert]
-        for cost in costs:
-            speed += 1 / cost
-        if loads[layer].max() == 0.0:
-            stats[layer] = 0.0
-            continue
-        stats[layer, MEAN] = math.ldexp(total / speed, exponent)
-        stats[layer, LARGEST] = math.ldexp(largest, exponent)
-        stats[layer, BOUND] = math.ldexp(min(bound, largest), exponent)
+        if not zero:
+            stats[layer, MEAN] = math.ldexp(total_of(scaled) / speed_of(costs), exponent)
+            stats[layer, LARGEST] = math.ldexp(largest, exponent)
+            stats[layer, BOUND] = math.ldexp(min(bound, largest), exponent)
 
 
-@kernel
+@part
 def _scale(loads, scaled):  # type: ignore[no-untyped-def]
-    """Copy `loads` times a power of two that makes the largest 0.5 to 1; return the exponent. Zeros become ones."""
-    largest = loads.max()
+    """Copy `loads` times a power of two that makes the largest 0.5 to 1; return whether all are 0, and the exponent.
+
+    Loads that are all 0 become ones.
+    """
+    largest = largest_of(loads)
     if largest == 0.0:
-        scaled[:] = 1.0
-        return 0
+        for i in range(loads.size):
+            scaled[i] = 1.0
+        return True, 0
     exponent = math.frexp(largest)[1]
-    if -500 < exponent < 500:
-        factor = math.ldexp(1.0, -exponent)
-        for i in range(loads.size):
-            scaled[i] = loads[i] * factor + 0.0  # turns -0.0 into 0.0
-    else:
-        for i in range(loads.size):
-            scaled[i] = math.ldexp(loads[i], -exponent) + 0.0
-    return exponent
+    for i in range(loads.size):
+        scaled[i] = math.ldexp(loads[i], -exponent) + 0.0  # turns -0.0 into 0.0
+    return False, exponent
 
 
-@kernel
+@part
 def _offsets_of(ranks, slot_offsets, most):  # type: ignore[no-untyped-def]
     """Number the slots of a cell rank after rank, at most `most` a rank: more would only hold experts twice."""
     offsets = np.zeros(ranks.size + 1, np.int64)
@@ -90,7 +83,7 @@ def _offsets_of(ranks, slot_offsets, most):  # type: ignore[no-untyped-def]
     return offsets
 
 
-@kernel
+@part
 def _plan_alone(scaled, everyone, ranks, costs, slot_offsets, tolerance, effort, seed, slots, counts):  # type: ignore[no-untyped-def]
     """Plan a layer as one cell; return the largest time and its bound."""
     offsets = _offsets_of(ranks, slot_offsets, scaled.size)
@@ -101,25 +94,27 @@ def _plan_alone(scaled, everyone, ranks, costs, slot_offsets, tolerance, effort,
     shares = start_cell(scaled, offsets, costs, items, cell_counts, times, by_load)
     bound = simple_bound(scaled, by_load, cell_counts, offsets, costs)
     target = bound * (1 + tolerance)
-    if effort[MAX_STEPS] > 0 and times.max() > target:
+    if effort[MAX_STEPS] > 0 and largest_of(times) > target:
         heaviest = largest_average(scaled, cell_counts)
+        refine_only = np.zeros(effort.size, np.int64)
+        refine_only[MAX_STEPS] = effort[MAX_STEPS]
         search_cell(
-            scaled, by_load, offsets, costs, target, REFINE_ONLY * effort, seed, items, cell_counts, shares, times
+            scaled, by_load, offsets, costs, target, refine_only, seed, items, cell_counts, shares, times
         )
-        if times.max() > target:
-            bound = max(bound, close_bound(scaled, offsets, costs, heaviest, times.max()))
+        if largest_of(times) > target:
+            bound = max(bound, close_bound(scaled, offsets, costs, heaviest, largest_of(times)))
             target = bound * (1 + tolerance)
-        if times.max() > target:
+        if largest_of(times) > target:
             search_cell(scaled, by_load, offsets, costs, target, effort, seed, items, cell_counts, shares, times)
     largest = _write_cell(
         scaled, everyone, by_load, ranks, costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
     )
     if offsets[-1] < _num_slots(ranks, slot_offsets):
-        bound = scaled.sum() / (1 / costs).sum()
+        bound = total_of(scaled) / speed_of(costs)
     return largest, bound
 
 
-@kernel
+@part
 def _plan_grouped(  # type: ignore[no-untyped-def]
     scaled, ranks, costs, slot_offsets, node_starts, nodes, group_size, tolerance, effort, seed, slots, counts
 ):
@@ -138,7 +133,9 @@ def _plan_grouped(  # type: ignore[no-untyped-def]
                     experts[size] = group * group_size + k
                     size += 1
         experts = experts[:size]
-        loads = scaled[experts]
+        loads = np.empty(size)
+        for e in range(size):
+            loads[e] = scaled[experts[e]]
         my_ranks, my_costs = ranks[node_starts[node] : node_starts[node + 1]], costs[node_starts[node] : node_starts[node + 1]]
         offsets = _offsets_of(my_ranks, slot_offsets, size)
         items = np.empty(offsets[-1], np.int64)
@@ -146,16 +143,16 @@ def _plan_grouped(  # type: ignore[no-untyped-def]
         times = np.empty(my_ranks.size)
         by_load = np.empty(size, np.int64)
         shares = start_cell(loads, offsets, my_costs, items, cell_counts, times, by_load)
-        if effort[MAX_STEPS] > 0 and times.max() > target:
+        if effort[MAX_STEPS] > 0 and largest_of(times) > target:
             search_cell(loads, by_load, offsets, my_costs, target, effort, seed, items, cell_counts, shares, times)
         time = _write_cell(
             loads, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
         )
         largest = max(largest, time)
-    return largest, max(bound, scaled.sum() / (1 / costs).sum())
+    return largest, max(bound, total_of(scaled) / speed_of(costs))
 
 
-@kernel
+@part
 def _num_slots(ranks, slot_offsets):  # type: ignore[no-untyped-def]
     total = 0
     for rank in ranks:
@@ -163,7 +160,7 @@ def _num_slots(ranks, slot_offsets):  # type: ignore[no-untyped-def]
     return total
 
 
-@kernel
+@part
 def _write_cell(  # type: ignore[no-untyped-def]
     loads, experts, by_load, ranks, costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
 ):
@@ -185,7 +182,7 @@ def _write_cell(  # type: ignore[no-untyped-def]
     for e in range(experts.size):
         counts[experts[e]] = cell_counts[e]
     if not crowded:
-        return times.max()
+        return largest_of(times)
     load_of = np.zeros(counts.size)
     for e in range(experts.size):
         load_of[experts[e]] = loads[e] / cell_counts[e]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 
 SMALL = 32
 RUN = 8
@@ -10,7 +10,7 @@ RADIX_BITS = 16
 PATIENCE = 8  # shifts per entry after which the last pass gives up
 
 
-@kernel
+@part
 def order_descending(values, order, scratch):  # type: ignore[no-untyped-def]
     """Fill `order` [n] with the indices of `values` [n] (>= +0.0), largest first, equal values by index.
 
@@ -28,7 +28,7 @@ def order_descending(values, order, scratch):  # type: ignore[no-untyped-def]
         _merge_sort(values, order, scratch)
 
 
-@kernel
+@part
 def _radix_passes(bits, order, scratch):  # type: ignore[no-untyped-def]
     n = order.size
     low, high = bits[0], bits[0]
@@ -61,7 +61,7 @@ def _radix_passes(bits, order, scratch):  # type: ignore[no-untyped-def]
         major[digit] += 1
 
 
-@kernel
+@part
 def _insert(values, order, start, stop, patience):  # type: ignore[no-untyped-def]
     """Insertion sort of ``order[start:stop]``; return False when it takes more than `patience` shifts."""
     for k in range(start + 1, stop):
@@ -78,7 +78,7 @@ def _insert(values, order, start, stop, patience):  # type: ignore[no-untyped-de
     return True
 
 
-@kernel
+@part
 def _merge_sort(values, order, scratch):  # type: ignore[no-untyped-def]
     n = order.size
     for i in range(n):
@@ -96,7 +96,7 @@ def _merge_sort(values, order, scratch):  # type: ignore[no-untyped-def]
         order[k] = source[k]
 
 
-@kernel
+@part
 def _merge(values, source, target, start, middle, stop):  # type: ignore[no-untyped-def]
     left, right = start, middle
     for k in range(start, stop):

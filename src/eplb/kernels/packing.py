@@ -6,12 +6,12 @@ A cell is a set of ranks and the experts that live on them. Its slots are number
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.tournament import OUT, begin, replay, seats
 
 
-@kernel
+@part
 def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[no-untyped-def]
     """Fill `items` [P] and `times` [R]; return whether every rank holds distinct experts.
 
@@ -19,14 +19,16 @@ def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[n
     for one token (1 / speed). The replicas of an expert go to different ranks as long as enough ranks have room.
     """
     num_ranks = times.size
-    keys = np.full(seats(num_ranks), OUT)
+    keys = np.empty(seats(num_ranks), np.int64)
+    for seat in range(keys.size):
+        keys[seat] = 0 if seat < num_ranks else OUT
     tree = np.empty(2 * keys.size, np.int64)
     bits = times.view(np.int64)
-    free = offsets[:-1].copy()
+    free = np.empty(num_ranks, np.int64)
     even = True
     for rank in range(num_ranks):
         times[rank] = 0.0
-        keys[rank] = 0
+        free[rank] = offsets[rank]
         even = even and costs[rank] == costs[0]
     begin(keys, tree)
     aside = np.empty(num_ranks, np.int64)
@@ -58,14 +60,14 @@ def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[n
     return distinct
 
 
-@kernel
+@part
 def _put(expert, time, rank, items, times, free):  # type: ignore[no-untyped-def]
     items[free[rank]] = expert
     free[rank] += 1
     times[rank] += time
 
 
-@kernel
+@part
 def _soonest(keys, times, costs, share):  # type: ignore[no-untyped-def]
     """Return the rank not out that would finish soonest with `share` more; the lowest id among equals."""
     best, soonest = 0, np.inf
@@ -76,15 +78,17 @@ def _soonest(keys, times, costs, share):  # type: ignore[no-untyped-def]
     return best
 
 
-@kernel
+@part
 def pack_level(shares, counts, order, offsets, costs, items, times):  # type: ignore[no-untyped-def]
     """Fill `items` and `times` as `pack` does, each expert to the ranks with most room left, the lightest among equals.
 
     Any counts that distinct ranks can hold at all are placed on distinct ranks (Gale and Ryser's construction).
     """
     num_ranks = times.size
-    room = offsets[1:] - offsets[:-1]
-    times[:] = 0.0
+    room = np.empty(num_ranks, np.int64)
+    for rank in range(num_ranks):
+        room[rank] = offsets[rank + 1] - offsets[rank]
+        times[rank] = 0.0
     for expert in order:
         used = np.zeros(num_ranks, np.bool_)
         for _ in range(counts[expert]):
@@ -100,7 +104,7 @@ def pack_level(shares, counts, order, offsets, costs, items, times):  # type: ig
             times[best] += shares[expert] * costs[best]
 
 
-@kernel
+@part
 def separate_replicas(shares, offsets, costs, items, times):  # type: ignore[no-untyped-def]
     """Swap away second replicas of an expert on a rank, keeping times low; return whether none is left."""
     num_ranks = times.size
@@ -130,7 +134,7 @@ def separate_replicas(shares, offsets, costs, items, times):  # type: ignore[no-
     return True
 
 
-@kernel
+@part
 def _holds(items, start, stop, expert):  # type: ignore[no-untyped-def]
     for slot in range(start, stop):
         if items[slot] == expert:
@@ -138,7 +142,7 @@ def _holds(items, start, stop, expert):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@part
 def order_by_share(loads, counts, by_load, shares, order):  # type: ignore[no-untyped-def]
     """Fill `shares` [E] = loads / counts and `order` [E], the experts by falling share, ids breaking ties.
 

@@ -7,14 +7,15 @@ kept by rising share, and `sizes` holds the share in each slot.
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
+from eplb.kernels.totals import first_largest, first_least
 
 MAX_PAIR_SLOTS = 24  # ranks with more slots have single swaps enough; pairs grow with the square
 CLEARLY = 1 - 1e-12  # a step must gain more than rounding
 
 
-@kernel
+@part
 def refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, max_steps):  # type: ignore[no-untyped-def]
     """Improve `items`, `counts`, `shares`, `times`, `holds` in place until no rank is above `target`; return the steps.
 
@@ -30,7 +31,7 @@ def refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, ta
     here = (np.empty(pairs), np.empty(pairs, np.int64), np.empty(pairs, np.int64))
     there = (np.empty(pairs), np.empty(pairs, np.int64), np.empty(pairs, np.int64))
     for step in range(max_steps):
-        top = np.argmax(times)
+        top = first_largest(times)
         if times[top] <= target:
             return step
         if _swap_one(shares, offsets, costs, items, sizes, times, holds, target, top):
@@ -42,7 +43,7 @@ def refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, ta
     return max_steps
 
 
-@kernel
+@part
 def _settle(shares, offsets, costs, items, sizes, times, rank):  # type: ignore[no-untyped-def]
     """Sort the slots of `rank` by rising share (ids among equals) and sum its time anew, in that order."""
     start, stop = offsets[rank], offsets[rank + 1]
@@ -60,13 +61,13 @@ def _settle(shares, offsets, costs, items, sizes, times, rank):  # type: ignore[
     times[rank] = total * costs[rank]
 
 
-@kernel
+@part
 def _hopeless(times, costs, top, other, best):  # type: ignore[no-untyped-def]
     """Whether even a perfect levelling of two ranks would not get below `best`."""
     return (times[other] - best) * costs[top] >= (best - times[top]) * costs[other]
 
 
-@kernel
+@part
 def _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, best):  # type: ignore[no-untyped-def]
     """Return the larger time after the best swap of a slot of `top` with one of `other`, and the two slots.
 
@@ -97,12 +98,12 @@ def _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, b
     return best, best_mine, best_theirs
 
 
-@kernel
+@part
 def _swap_one(shares, offsets, costs, items, sizes, times, holds, target, top):  # type: ignore[no-untyped-def]
     """Swap one slot of `top` with one of another rank so that the slower of the two is fastest; whether it helped."""
     best = times[top] * CLEARLY
     mine, theirs, best_rank = -1, -1, -1
-    lightest = np.argmin(times)
+    lightest = first_least(times)
     for turn in range(-1, times.size):
         other = lightest if turn < 0 else turn
         if other == top or turn == lightest or _hopeless(times, costs, top, other, best):
@@ -114,14 +115,15 @@ def _swap_one(shares, offsets, costs, items, sizes, times, holds, target, top): 
             break
     if best_rank < 0:
         return False
-    _exchange(items, holds, top, best_rank, mine, theirs)
+    exchange(items, holds, top, best_rank, mine, theirs)
     _settle(shares, offsets, costs, items, sizes, times, top)
     _settle(shares, offsets, costs, items, sizes, times, best_rank)
     return True
 
 
-@kernel
-def _exchange(items, holds, rank, other, mine, theirs):  # type: ignore[no-untyped-def]
+@part
+def exchange(items, holds, rank, other, mine, theirs):  # type: ignore[no-untyped-def]
+    """Swap slot `mine` of `rank` with slot `theirs` of `other`."""
     given, taken = items[mine], items[theirs]
     items[mine], items[theirs] = taken, given
     holds[rank, given] = False
@@ -130,7 +132,7 @@ def _exchange(items, holds, rank, other, mine, theirs):  # type: ignore[no-untyp
     holds[rank, taken] = True
 
 
-@kernel
+@part
 def _pairs_rising(offsets, sizes, rank, pairs):  # type: ignore[no-untyped-def]
     """Fill `pairs` (sums, first slots, second slots) with all pairs of slots of `rank`, by rising sum."""
     start, stop = offsets[rank], offsets[rank + 1]
@@ -153,14 +155,14 @@ def _pairs_rising(offsets, sizes, rank, pairs):  # type: ignore[no-untyped-def]
     return num
 
 
-@kernel
+@part
 def _swap_two(shares, offsets, costs, items, sizes, times, holds, target, top, here, there):  # type: ignore[no-untyped-def]
     """Swap two slots of `top` with two of another rank, as `_swap_one` does with one."""
     best = times[top] * CLEARLY
     best_rank = -1
     mine, theirs = (-1, -1), (-1, -1)
     num_here = _pairs_rising(offsets, sizes, top, here)
-    lightest = np.argmin(times)
+    lightest = first_least(times)
     for turn in range(-1, times.size):
         other = lightest if turn < 0 else turn
         if other == top or turn == lightest or _hopeless(times, costs, top, other, best):
@@ -189,14 +191,14 @@ def _swap_two(shares, offsets, costs, items, sizes, times, holds, target, top, h
             break
     if best_rank < 0:
         return False
-    _exchange(items, holds, top, best_rank, mine[0], theirs[0])
-    _exchange(items, holds, top, best_rank, mine[1], theirs[1])
+    exchange(items, holds, top, best_rank, mine[0], theirs[0])
+    exchange(items, holds, top, best_rank, mine[1], theirs[1])
     _settle(shares, offsets, costs, items, sizes, times, top)
     _settle(shares, offsets, costs, items, sizes, times, best_rank)
     return True
 
 
-@kernel
+@part
 def _regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, top):  # type: ignore[no-untyped-def]
     """Give the slot of an expert with several replicas to another one, so that `top` gets less; whether it helped.
 
@@ -237,7 +239,7 @@ def _regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, 
     return True
 
 
-@kernel
+@part
 def _slowest_holder(times, costs, holds, expert, rank, top, rise):  # type: ignore[no-untyped-def]
     """Largest time of the other ranks that hold `expert`, but `rank` and `top`, after its share has risen."""
     slowest = 0.0
@@ -247,7 +249,7 @@ def _slowest_holder(times, costs, holds, expert, rank, top, rise):  # type: igno
     return slowest
 
 
-@kernel
+@part
 def _lightest_newcomer(loads, counts, holds, rank):  # type: ignore[no-untyped-def]
     """Expert not on `rank` whose share is least once it has a replica more; -1 if `rank` holds them all."""
     best, lightest = -1, np.inf
@@ -257,7 +259,7 @@ def _lightest_newcomer(loads, counts, holds, rank):  # type: ignore[no-untyped-d
     return best
 
 
-@kernel
+@part
 def regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, rank, slot, expert):  # type: ignore[no-untyped-def]
     """Replace the expert in `slot` of `rank` by `expert` and bring everything up to date."""
     donor = items[slot]

@@ -6,12 +6,12 @@ subtraction and a choice without a branch; a heap's branches cannot be predicted
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import part
 
 OUT = np.int64(0x7FF0000000000000)  # infinity: a rank that is full or set aside
 
 
-@kernel
+@part
 def seats(num_ranks):  # type: ignore[no-untyped-def]
     """Return the leaves of the tree: the least power of two that seats all ranks."""
     size = 1
@@ -20,7 +20,7 @@ def seats(num_ranks):  # type: ignore[no-untyped-def]
     return size
 
 
-@kernel
+@part
 def begin(keys, tree):  # type: ignore[no-untyped-def]
     """Fill `tree` [2 * seats] with the winners among `keys` [seats]; ``tree[1]`` is the lightest rank."""
     size = keys.size
@@ -31,7 +31,7 @@ def begin(keys, tree):  # type: ignore[no-untyped-def]
         tree[node] = right if keys[right] < keys[left] else left
 
 
-@kernel
+@part
 def replay(keys, tree, rank, key):  # type: ignore[no-untyped-def]
     """Give `rank` a new `key` and replay its matches up to the top."""
     keys[rank] = key

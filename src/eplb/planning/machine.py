@@ -12,7 +12,10 @@ from eplb.topology import Topology
 
 
 class Machine(NamedTuple):
-    """Arguments of `kernels.layers.plan_layers` that describe the ranks, in its order."""
+    """Arguments of `kernels.layers.plan_layers` that describe the ranks, in its order.
+
+    All arrays are writable: numba would compile everything once more for read-only ones.
+    """
 
     slot_offsets: NDArray[np.int64]
     ranks: NDArray[np.int64]
@@ -37,15 +40,16 @@ def machine_for(topology: Topology, num_experts: int, groups: int) -> Machine:
             f"{num_experts} experts do not fit {topology.num_usable_slots} usable slots; add slots_per_rank or ranks"
         )
     _check_groups(groups, num_experts)
+    offsets = topology.slot_offsets.copy()
     alive = np.flatnonzero(topology.alive)
     ranks = alive[np.argsort(topology.node_of_rank[alive], kind="stable")]
     node_ids, first = np.unique(topology.node_of_rank[ranks], return_index=True)
     starts = np.append(first, ranks.size).astype(np.int64)
     costs = 1.0 / topology.speeds[ranks]
     if groups == 1 or node_ids.size == 1:
-        return Machine(topology.slot_offsets, alive, 1.0 / topology.speeds[alive], starts, np.zeros((0, 5)), 0)
+        return Machine(offsets, alive, 1.0 / topology.speeds[alive], starts, np.zeros((0, 5)), 0)
     nodes = _nodes(topology, ranks, starts, num_experts // groups, groups)
-    return Machine(topology.slot_offsets, ranks, costs, starts, nodes, num_experts // groups)
+    return Machine(offsets, ranks, costs, starts, nodes, num_experts // groups)
 
 
 def _check_groups(groups: int, num_experts: int) -> None:

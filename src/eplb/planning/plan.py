@@ -136,7 +136,7 @@ def _one_window(loads: ArrayLike | Sequence[Any] | LoadTrace) -> NDArray[np.floa
         check_finite_nonnegative(array)
         with np.errstate(over="ignore"):
             array = array.astype(np.float64).sum(axis=0) / len(array)
-    matrix = np.ascontiguousarray(array, dtype=np.float64)
+    matrix = np.require(array, np.float64, ["C", "A", "W"])  # numba would compile anew for any other kind
     with np.errstate(over="ignore"):
         if not np.isfinite(matrix.sum()):
             check_finite_nonnegative(matrix)
