@@ -55,14 +55,10 @@ def check_finite_nonnegative(array: NDArray[Any], name: str = "loads") -> None:
         return
     with np.errstate(invalid="ignore"):
         good = (array >= 0) & (array < np.inf)
-    if not good.all():
-        raise bad_load(array, int(np.argmin(good)), name)
-
-
-def bad_load(array: NDArray[Any], flat_index: int, name: str = "loads") -> LoadsError:
-    """Return the error for the entry of `array` at `flat_index`."""
-    index = tuple(int(i) for i in np.unravel_index(flat_index, array.shape))
-    return LoadsError(
+    if good.all():
+        return
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), array.shape))
+    raise LoadsError(
         f"{name}: expected finite values >= 0, got {array[index]} at {list(index)}; "
         "drop or repair that window before planning"
     )

@@ -146,7 +146,13 @@ def _read_torch(file: Path) -> LoadTrace:
     _check_size(file.stat().st_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception:  # PyTorch's own message advises to unpickle all, which runs what the file says
+            raise FileFormatError(
+                "not a .pt file of plain tensors (truncated, or it holds more than tensors); "
+                "save a tensor, or a dict with 'loads', by torch.save"
+            ) from None
     if isinstance(content, torch.Tensor):
         return LoadTrace(loads=_from_tensor(content))
     if not isinstance(content, Mapping):

@@ -2,16 +2,17 @@
 
 import numpy as np
 
+from eplb.kernels.bounds import close_bound
 from eplb.kernels.compiling import part
 from eplb.kernels.counts import distinct_slots, highest_averages
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.packing import order_by_share, pack, pack_level, separate_replicas
 from eplb.kernels.refinement import exchange, refine, regrant
-from eplb.kernels.totals import first_least, largest_of
+from eplb.kernels.totals import NONE, first_least, largest_of
 
-KICKS = 3
+KICKS = np.int64(3)
 # entries of `effort`
-MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS, MAX_GROUP_BOUNDS = 0, 1, 2, 3
+MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS = 0, 1, 2
 
 
 @part
@@ -40,50 +41,50 @@ def cover_of(offsets, num_experts):  # type: ignore[no-untyped-def]
 
 
 @part
-def search_cell(loads, by_load, offsets, costs, target, effort, seed, items, counts, shares, times):  # type: ignore[no-untyped-def]
-    """Bring the largest time of a started cell down to `target` if it can be, in place.
+def search_cell(  # type: ignore[no-untyped-def]
+    loads, by_load, offsets, costs, target, tolerance, heaviest, effort, seed, items, counts, shares, times
+):
+    """Bring the largest time of a started cell down to `target` if it can be, in place; return a bound on it.
 
-    Refines the plan; then tries other counts; then refines disturbed copies of the best plan. `effort` bounds the steps
-    of a refinement, the other counts, and the disturbed copies (MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS).
+    Refines the plan; then looks for a closer bound; then tries other counts; then refines disturbed copies of the best
+    plan. `heaviest` is the least largest average. `effort` bounds the steps of a refinement, the other counts, and the
+    disturbed copies (MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS).
     """
     num_ranks, num_experts = costs.size, loads.size
     holds = np.zeros((num_ranks, num_experts), np.bool_)
     sizes = np.empty(items.size)
-    _note_holders(offsets, items, holds)
-    refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
-    best = largest_of(times)
-    if best <= target:
-        return
+    needed = np.empty_like(counts)
     plan = (items, counts, shares, times)
     kept = (np.empty_like(items), np.empty_like(counts), np.empty_like(shares), np.empty_like(times))
-    _copy_plan(plan, kept)
-    needed = np.empty_like(counts)
-    highest_averages(loads, by_load, items.size, num_ranks, cover_of(offsets, num_experts), needed)
-    for _ in range(effort[MAX_RECOUNTS]):
-        if not _give_back(loads, needed, best / costs[first_least(costs)]):
-            break
-        if not _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):
-            continue
-        _note_holders(offsets, items, holds)
-        refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
-        if largest_of(times) < best:
-            best = largest_of(times)
-            _copy_plan(plan, kept)
-        if best <= target:
-            break
     state = np.empty(1, np.uint64)
     state[0] = seed
-    for _ in range(effort[MAX_RESTARTS]):
+    best, bound = np.inf, 0.0
+    for attempt in range(1 + effort[MAX_RECOUNTS] + effort[MAX_RESTARTS]):
         if best <= target:
             break
-        _copy_plan(kept, plan)
+        recounting = 0 < attempt <= effort[MAX_RECOUNTS]
+        if attempt == 1:
+            bound = close_bound(loads, offsets, costs, heaviest, best)
+            target = max(target, bound * (1 + tolerance))
+            highest_averages(loads, by_load, items.size, num_ranks, cover_of(offsets, num_experts), needed)
+            if best <= target:
+                break
+        if recounting:
+            if not _give_back(loads, needed, best / costs[first_least(costs)]):
+                continue
+            if not _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):
+                continue
+        elif attempt > 0:
+            _copy_plan(kept, plan)
         _note_holders(offsets, items, holds)
-        _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state)
+        if attempt > 0 and not recounting:
+            _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state)
         refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, effort[MAX_STEPS])
-        if largest_of(times) <= best:
+        if largest_of(times) < best or (largest_of(times) == best and not recounting):
             best = largest_of(times)
             _copy_plan(plan, kept)
     _copy_plan(kept, plan)
+    return bound
 
 
 @part
@@ -114,7 +115,7 @@ def _give_back(loads, needed, ceiling):  # type: ignore[no-untyped-def]
     Starting at highest averages, this walks through the fewest replicas that keep every average below a rising level:
     heavy replicas need less company then, and do not have to meet on a rank.
     """
-    donor, least = -1, ceiling
+    donor, least = NONE, ceiling
     for expert in range(needed.size):
         if needed[expert] > 1 and loads[expert] / (needed[expert] - 1) < least:
             donor, least = expert, loads[expert] / (needed[expert] - 1)
@@ -156,7 +157,7 @@ def _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, sta
     for _ in range(1 + _random_below(state, KICKS)):
         slot = _random_below(state, num_slots)
         rank = _rank_of(offsets, slot)
-        if _random_below(state, 2) == 0 and counts[items[slot]] > 1:
+        if _random_below(state, np.int64(2)) == 0 and counts[items[slot]] > 1:
             expert = _random_below(state, num_experts)
             if not holds[rank, expert]:
                 regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, rank, slot, expert)

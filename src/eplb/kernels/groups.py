@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from eplb.kernels.compiling import part
+from eplb.kernels.compiling import kernel, part
 from eplb.kernels.counts import highest_averages
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.totals import first_largest, largest_of
+from eplb.kernels.scaling import scale_loads
+from eplb.kernels.totals import NONE, first_largest, largest_of
 
 MEMO_GROUPS = 12
 
@@ -28,6 +29,19 @@ def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, sp
     return max(total / speed, average / fastest)
 
 
+@kernel
+def spread_layers(first, last, loads, group_size, nodes, max_bounds, node_of_group, floors):  # type: ignore[no-untyped-def]
+    """Fill `node_of_group` [L, G] and `floors` [L, 2] for the layers `first` to `last` - 1 of `loads` [L, E].
+
+    A floor is a bound on the largest rank time, of this choice of nodes and of every choice, for the scaled loads.
+    """
+    scaled = np.empty(loads.shape[1])
+    for layer in range(first, last):
+        scale_loads(loads[layer], scaled)
+        mine, any_choice = spread_groups(scaled, group_size, nodes, max_bounds, node_of_group[layer])
+        floors[layer, 0], floors[layer, 1] = mine, any_choice
+
+
 @part
 def spread_groups(loads, group_size, nodes, max_bounds, node_of_group):  # type: ignore[no-untyped-def]
     """Fill `node_of_group` [G]; return the largest node bound of this choice, and a bound that holds for every choice.
@@ -48,7 +62,7 @@ def spread_groups(loads, group_size, nodes, max_bounds, node_of_group):  # type:
     bounds = np.zeros(num_nodes)
     used = 0
     for k in range(num_groups):
-        best, best_bound = -1, np.inf
+        best, best_bound = NONE, np.inf
         for node in range(num_nodes):
             if not _may_take(nodes, sizes, node, group_size, num_groups - k):
                 continue
@@ -92,7 +106,7 @@ def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type:
     """Swap a group of the slowest node with another, if both nodes end below its bound; whether one did, bounds tried."""
     top = first_largest(bounds)
     tried = 0
-    best, best_mine, best_node, best_theirs = bounds[top] * (1 - 1e-12), -1, -1, -1
+    best, best_mine, best_node, best_theirs = bounds[top] * (1 - 1e-12), NONE, NONE, NONE
     for node in range(len(nodes)):
         if node == top:
             continue
@@ -138,7 +152,7 @@ def _branch_and_bound(loads, group_size, nodes, order, best, max_bounds, node_of
         least = np.inf
         for node in range(num_nodes):
             members[node, 0] = group
-            least = min(least, _bound(loads, group_size, nodes, members, node, 1))
+            least = min(least, _bound(loads, group_size, nodes, members, node, np.int64(1)))
         floor = max(floor, least)
     depth, used = 0, 0
     while depth >= 0:

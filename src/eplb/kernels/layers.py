@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from eplb.kernels.bounds import close_bound, simple_bound
-from eplb.kernels.cell import MAX_GROUP_BOUNDS, MAX_STEPS, search_cell, start_cell
+from eplb.kernels.bounds import simple_bound
+from eplb.kernels.cell import MAX_STEPS, search_cell, start_cell
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.counts import largest_average
-from eplb.kernels.groups import spread_groups
+from eplb.kernels.scaling import scale_loads
 from eplb.kernels.totals import largest_of, speed_of, total_of
 
 # columns of `stats`
@@ -16,62 +16,75 @@ MEAN, LARGEST, BOUND = 0, 1, 2
 
 
 @kernel
-def first_bad(values):  # type: ignore[no-untyped-def]
-    """Return the index of the first of `values` [n] that is NaN, infinite or negative; -1 if there is none."""
-    for i in range(values.size):
-        if not 0.0 <= values[i] < np.inf:
-            return i
-    return -1
-
-
-@kernel
 def plan_layers(  # type: ignore[no-untyped-def]
-    first, last, loads, slot_offsets, ranks, costs, node_starts, nodes, group_size, tolerance, effort, seed,
+    first, last, loads, slot_offsets, ranks, costs, node_starts, node_of_group, floors, tolerance, effort, seed,
     slots, counts, stats,
 ):  # fmt: skip
     """Plan the layers `first` to `last` - 1 of `loads` [L, E] into `slots` [L, P], `counts` [L, E], `stats` [L, 3].
 
     `ranks` are the ranks that work, node after node (node n has those from ``node_starts[n]``), `costs` their time for
-    a token, `slot_offsets` [R + 1] the first slot of every rank. `group_size` 0 plans over all nodes at once; `nodes`
-    is explained in `groups.spread_groups`.
+    a token, `slot_offsets` [R + 1] the first slot of every rank. `node_of_group` [L, G] and `floors` [L, 2] come from
+    `groups.spread_layers`; without groups, all ranks are one node and all experts one group.
     """
     num_experts = loads.shape[1]
+    num_nodes = node_starts.size - 1
     scaled = np.empty(num_experts)
-    everyone = np.arange(num_experts)
     for layer in range(first, last):
-        zero, exponent = _scale(loads[layer], scaled)
-        stats[layer, MEAN], stats[layer, LARGEST], stats[layer, BOUND] = 0.0, 0.0, 0.0
-        cell_seed = np.uint64(seed) ^ (np.uint64(layer + 1) * np.uint64(0x9E3779B97F4A7C15))
-        if group_size == 0:
-            largest, bound = _plan_alone(
-                scaled, everyone, ranks, costs, slot_offsets, tolerance, effort, cell_seed, slots[layer], counts[layer]
-            )
-        else:
-            largest, bound = _plan_grouped(
-                scaled, ranks, costs, slot_offsets, node_starts, nodes, group_size, tolerance, effort, cell_seed,
+        zero, exponent = scale_loads(loads[layer], scaled)
+        largest, bound = 0.0, max(floors[layer, 1], total_of(scaled) / speed_of(costs))
+        for node in range(num_nodes):
+            here = slice(node_starts[node], node_starts[node + 1])
+            my_ranks, my_costs = ranks[here], costs[here]
+            experts = _experts_of(node, node_of_group[layer], num_experts)
+            mine = np.empty(experts.size)
+            for e in range(experts.size):
+                mine[e] = scaled[experts[e]]
+            offsets = _offsets_of(my_ranks, slot_offsets, experts.size)
+            items = np.empty(offsets[-1], np.int64)
+            cell_counts = np.empty(experts.size, np.int64)
+            times = np.empty(my_ranks.size)
+            by_load = np.empty(experts.size, np.int64)
+            shares = start_cell(mine, offsets, my_costs, items, cell_counts, times, by_load)
+            cell_bound = simple_bound(mine, by_load, cell_counts, offsets, my_costs)
+            target = max(floors[layer, 0], cell_bound) * (1 + tolerance)
+            if effort[MAX_STEPS] > 0 and largest_of(times) > target:
+                heaviest = largest_average(mine, cell_counts)
+                close = search_cell(
+                    mine, by_load, offsets, my_costs, target, tolerance, heaviest, effort, _mix(seed, layer, node),
+                    items, cell_counts, shares, times,
+                )  # fmt: skip
+                cell_bound = max(cell_bound, close)
+            if num_nodes == 1 and offsets[-1] == _num_slots(my_ranks, slot_offsets):
+                bound = max(bound, cell_bound)
+            time = _write_cell(
+                mine, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times,
                 slots[layer], counts[layer],
             )  # fmt: skip
-        if not zero:
-            stats[layer, MEAN] = math.ldexp(total_of(scaled) / speed_of(costs), exponent)
-            stats[layer, LARGEST] = math.ldexp(largest, exponent)
-            stats[layer, BOUND] = math.ldexp(min(bound, largest), exponent)
+            largest = max(largest, time)
+        unit = 0.0 if zero else 1.0
+        stats[layer, MEAN] = math.ldexp(unit * total_of(scaled) / speed_of(costs), exponent)
+        stats[layer, LARGEST] = math.ldexp(unit * largest, exponent)
+        stats[layer, BOUND] = math.ldexp(unit * min(bound, largest), exponent)
 
 
 @part
-def _scale(loads, scaled):  # type: ignore[no-untyped-def]
-    """Copy `loads` times a power of two that makes the largest 0.5 to 1; return whether all are 0, and the exponent.
+def _mix(seed, layer, node):  # type: ignore[no-untyped-def]
+    """Return a seed of its own for each cell."""
+    return np.uint64(seed) ^ (np.uint64((layer << 20) + node + 1) * np.uint64(0x9E3779B97F4A7C15))
 
-    Loads that are all 0 become ones.
-    """
-    largest = largest_of(loads)
-    if largest == 0.0:
-        for i in range(loads.size):
-            scaled[i] = 1.0
-        return True, 0
-    exponent = math.frexp(largest)[1]
-    for i in range(loads.size):
-        scaled[i] = math.ldexp(loads[i], -exponent) + 0.0  # turns -0.0 into 0.0
-    return False, exponent
+
+@part
+def _experts_of(node, node_of_group, num_experts):  # type: ignore[no-untyped-def]
+    """Return the experts of the groups that stand on `node`."""
+    group_size = num_experts // node_of_group.size
+    experts = np.empty(num_experts, np.int64)
+    size = 0
+    for group in range(node_of_group.size):
+        if node_of_group[group] == node:
+            for k in range(group_size):
+                experts[size] = group * group_size + k
+                size += 1
+    return experts[:size]
 
 
 @part
@@ -81,75 +94,6 @@ def _offsets_of(ranks, slot_offsets, most):  # type: ignore[no-untyped-def]
     for k in range(ranks.size):
         offsets[k + 1] = offsets[k] + min(slot_offsets[ranks[k] + 1] - slot_offsets[ranks[k]], most)
     return offsets
-
-
-@part
-def _plan_alone(scaled, everyone, ranks, costs, slot_offsets, tolerance, effort, seed, slots, counts):  # type: ignore[no-untyped-def]
-    """Plan a layer as one cell; return the largest time and its bound."""
-    offsets = _offsets_of(ranks, slot_offsets, scaled.size)
-    items = np.empty(offsets[-1], np.int64)
-    cell_counts = np.empty(scaled.size, np.int64)
-    times = np.empty(ranks.size)
-    by_load = np.empty(scaled.size, np.int64)
-    shares = start_cell(scaled, offsets, costs, items, cell_counts, times, by_load)
-    bound = simple_bound(scaled, by_load, cell_counts, offsets, costs)
-    target = bound * (1 + tolerance)
-    if effort[MAX_STEPS] > 0 and largest_of(times) > target:
-        heaviest = largest_average(scaled, cell_counts)
-        refine_only = np.zeros(effort.size, np.int64)
-        refine_only[MAX_STEPS] = effort[MAX_STEPS]
-        search_cell(
-            scaled, by_load, offsets, costs, target, refine_only, seed, items, cell_counts, shares, times
-        )
-        if largest_of(times) > target:
-            bound = max(bound, close_bound(scaled, offsets, costs, heaviest, largest_of(times)))
-            target = bound * (1 + tolerance)
-        if largest_of(times) > target:
-            search_cell(scaled, by_load, offsets, costs, target, effort, seed, items, cell_counts, shares, times)
-    largest = _write_cell(
-        scaled, everyone, by_load, ranks, costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
-    )
-    if offsets[-1] < _num_slots(ranks, slot_offsets):
-        bound = total_of(scaled) / speed_of(costs)
-    return largest, bound
-
-
-@part
-def _plan_grouped(  # type: ignore[no-untyped-def]
-    scaled, ranks, costs, slot_offsets, node_starts, nodes, group_size, tolerance, effort, seed, slots, counts
-):
-    """Plan a layer whose expert groups stay on one node each, node by node; return the largest time and its bound."""
-    num_nodes = len(nodes)
-    node_of_group = np.empty(scaled.size // group_size, np.int64)
-    floor, bound = spread_groups(scaled, group_size, nodes, effort[MAX_GROUP_BOUNDS], node_of_group)
-    target = floor * (1 + tolerance)
-    largest = 0.0
-    for node in range(num_nodes):
-        experts = np.empty(scaled.size, np.int64)
-        size = 0
-        for group in range(node_of_group.size):
-            if node_of_group[group] == node:
-                for k in range(group_size):
-                    experts[size] = group * group_size + k
-                    size += 1
-        experts = experts[:size]
-        loads = np.empty(size)
-        for e in range(size):
-            loads[e] = scaled[experts[e]]
-        my_ranks, my_costs = ranks[node_starts[node] : node_starts[node + 1]], costs[node_starts[node] : node_starts[node + 1]]
-        offsets = _offsets_of(my_ranks, slot_offsets, size)
-        items = np.empty(offsets[-1], np.int64)
-        cell_counts = np.empty(size, np.int64)
-        times = np.empty(my_ranks.size)
-        by_load = np.empty(size, np.int64)
-        shares = start_cell(loads, offsets, my_costs, items, cell_counts, times, by_load)
-        if effort[MAX_STEPS] > 0 and largest_of(times) > target:
-            search_cell(loads, by_load, offsets, my_costs, target, effort, seed, items, cell_counts, shares, times)
-        time = _write_cell(
-            loads, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
-        )
-        largest = max(largest, time)
-    return largest, max(bound, total_of(scaled) / speed_of(costs))
 
 
 @part

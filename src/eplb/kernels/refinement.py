@@ -9,7 +9,7 @@ import numpy as np
 
 from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.totals import first_largest, first_least
+from eplb.kernels.totals import NONE, first_largest, first_least
 
 MAX_PAIR_SLOTS = 24  # ranks with more slots have single swaps enough; pairs grow with the square
 CLEARLY = 1 - 1e-12  # a step must gain more than rounding
@@ -73,7 +73,7 @@ def _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, b
 
     Slots are in order of share, so the partner that levels best is found by walking along both ranks once.
     """
-    best_mine, best_theirs = -1, -1
+    best_mine, best_theirs = NONE, NONE
     cost_here, cost_there = costs[top], costs[other]
     wanted = (times[top] - times[other]) / (cost_here + cost_there)
     start, stop = offsets[other], offsets[other + 1]
@@ -102,7 +102,7 @@ def _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, b
 def _swap_one(shares, offsets, costs, items, sizes, times, holds, target, top):  # type: ignore[no-untyped-def]
     """Swap one slot of `top` with one of another rank so that the slower of the two is fastest; whether it helped."""
     best = times[top] * CLEARLY
-    mine, theirs, best_rank = -1, -1, -1
+    mine, theirs, best_rank = NONE, NONE, NONE
     lightest = first_least(times)
     for turn in range(-1, times.size):
         other = lightest if turn < 0 else turn
@@ -159,8 +159,8 @@ def _pairs_rising(offsets, sizes, rank, pairs):  # type: ignore[no-untyped-def]
 def _swap_two(shares, offsets, costs, items, sizes, times, holds, target, top, here, there):  # type: ignore[no-untyped-def]
     """Swap two slots of `top` with two of another rank, as `_swap_one` does with one."""
     best = times[top] * CLEARLY
-    best_rank = -1
-    mine, theirs = (-1, -1), (-1, -1)
+    best_rank = NONE
+    mine, theirs = (NONE, NONE), (NONE, NONE)
     num_here = _pairs_rising(offsets, sizes, top, here)
     lightest = first_least(times)
     for turn in range(-1, times.size):
@@ -206,7 +206,7 @@ def _regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, 
     elsewhere, or a slot of `top` itself goes to a lighter expert.
     """
     best = times[top] * CLEARLY
-    best_slot, best_expert, best_rank = -1, -1, -1
+    best_slot, best_expert, best_rank = NONE, NONE, NONE
     for rank in range(times.size):
         for slot in range(offsets[rank], offsets[rank + 1]):
             donor = items[slot]
@@ -252,7 +252,7 @@ def _slowest_holder(times, costs, holds, expert, rank, top, rise):  # type: igno
 @part
 def _lightest_newcomer(loads, counts, holds, rank):  # type: ignore[no-untyped-def]
     """Expert not on `rank` whose share is least once it has a replica more; -1 if `rank` holds them all."""
-    best, lightest = -1, np.inf
+    best, lightest = NONE, np.inf
     for expert in range(counts.size):
         if not holds[rank, expert] and loads[expert] / (counts[expert] + 1) < lightest:
             best, lightest = expert, loads[expert] / (counts[expert] + 1)

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from eplb.errors import OptionError
@@ -61,11 +61,9 @@ def over_layers(kernel: Callable[..., None], num_layers: int, args: tuple[Any, .
                 return
             kernel(first, last, *args)
 
-    futures = [_executor(threads).submit(work) for _ in range(threads - 1)]
-    try:
-        work()
-    finally:
-        wait(futures)
+    pool = _executor(threads)
+    futures = [pool.submit(work) for _ in range(threads - 1)]
+    work()
     for future in futures:
         future.result()
 

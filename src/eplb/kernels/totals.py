@@ -1,6 +1,10 @@
 """Sums and extremes over short arrays, in fixed order: plain loops compile faster than numpy's, and run as fast."""
 
+import numpy as np
+
 from eplb.kernels.compiling import part
+
+NONE = np.int64(-1)  # a plain -1 is a type of its own to numba, and what it is passed to is compiled once more
 
 
 @part

@@ -12,7 +12,7 @@ from eplb.topology import Topology
 
 
 class Machine(NamedTuple):
-    """Arguments of `kernels.layers.plan_layers` that describe the ranks, in its order.
+    """The ranks that work, as arguments of the kernels.
 
     All arrays are writable: numba would compile everything once more for read-only ones.
     """
@@ -22,7 +22,11 @@ class Machine(NamedTuple):
     costs: NDArray[np.float64]
     node_starts: NDArray[np.int64]
     nodes: NDArray[np.float64]
-    group_size: int
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes that are planned on their own: 1 without groups."""
+        return len(self.nodes)
 
 
 def machine_for(topology: Topology, num_experts: int, groups: int) -> Machine:
@@ -42,14 +46,16 @@ def machine_for(topology: Topology, num_experts: int, groups: int) -> Machine:
     _check_groups(groups, num_experts)
     offsets = topology.slot_offsets.copy()
     alive = np.flatnonzero(topology.alive)
-    ranks = alive[np.argsort(topology.node_of_rank[alive], kind="stable")]
-    node_ids, first = np.unique(topology.node_of_rank[ranks], return_index=True)
-    starts = np.append(first, ranks.size).astype(np.int64)
+    node_ids = topology.node_of_rank[alive]
+    if groups == 1 or (node_ids == node_ids[0]).all():
+        whole = np.array([0, alive.size], dtype=np.int64)
+        return Machine(offsets, alive, 1.0 / topology.speeds[alive], whole, np.zeros((1, 5)))
+    ranks = alive[np.argsort(node_ids, kind="stable")]
     costs = 1.0 / topology.speeds[ranks]
-    if groups == 1 or node_ids.size == 1:
-        return Machine(offsets, alive, 1.0 / topology.speeds[alive], starts, np.zeros((0, 5)), 0)
+    first = np.unique(topology.node_of_rank[ranks], return_index=True)[1]
+    starts = np.append(first, ranks.size).astype(np.int64)
     nodes = _nodes(topology, ranks, starts, num_experts // groups, groups)
-    return Machine(offsets, ranks, costs, starts, nodes, num_experts // groups)
+    return Machine(offsets, ranks, costs, starts, nodes)
 
 
 def _check_groups(groups: int, num_experts: int) -> None:

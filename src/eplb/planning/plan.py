@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eplb.arrays import bad_load, check_finite_nonnegative, frozen, loads_array
+from eplb.arrays import check_finite_nonnegative, loads_array
 from eplb.certificate import Certificate, PerLayer
 from eplb.errors import LoadsError, OptionError
 from eplb.planning.effort import Effort, effort_named
-from eplb.planning.machine import machine_for
+from eplb.planning.machine import Machine, machine_for
 from eplb.placement import Placement
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
 
-SLOTS_WORTH_A_THREAD = 4_000
-STEPS_WORTH_A_THREAD = 200
+SLOTS_WORTH_A_THREAD = 2_000
 PATIENCE_SECONDS = 1.0
 
 _compiled: set[str] = set()
@@ -115,9 +114,8 @@ def plan(
         raise OptionError(f"topology: expected an eplb.Topology, got {type(topology).__name__}")
     layer_ids = loads.layer_ids if isinstance(loads, LoadTrace) else None
     matrix = _one_window(loads)
-    machine = machine_for(topology, matrix.shape[1], groups)
     with _saying_when_compiling():
-        placement, certificate = _plan_layers(matrix, topology, machine, bounds, int(seed), layer_ids)
+        placement, certificate = _plan_layers(matrix, topology, groups, bounds, int(seed), layer_ids)
     return Plan(placement=placement, certificate=certificate)
 
 
@@ -137,44 +135,60 @@ def _one_window(loads: ArrayLike | Sequence[Any] | LoadTrace) -> NDArray[np.floa
         with np.errstate(over="ignore"):
             array = array.astype(np.float64).sum(axis=0) / len(array)
     matrix = np.require(array, np.float64, ["C", "A", "W"])  # numba would compile anew for any other kind
-    with np.errstate(over="ignore"):
-        if not np.isfinite(matrix.sum()):
-            check_finite_nonnegative(matrix)
-            raise LoadsError("loads: their sum is beyond the range of float64; scale them down")
+    with np.errstate(over="ignore", invalid="ignore"):
+        sound = matrix.min() >= 0 and matrix.sum() < np.inf
+    if not sound:
+        check_finite_nonnegative(matrix)
+        raise LoadsError("loads: their sum is beyond the range of float64; scale them down")
     return matrix
 
 
 def _plan_layers(
     loads: NDArray[np.float64],
     topology: Topology,
-    machine: Any,
+    groups: int,
     effort: Effort,
     seed: int,
     layer_ids: NDArray[np.int64] | None,
 ) -> tuple[Placement, Certificate]:
-    from eplb.kernels.layers import first_bad, plan_layers
+    from eplb.kernels.layers import plan_layers
     from eplb.kernels.threads import over_layers
 
-    index = int(first_bad(loads.reshape(-1)))
-    if index >= 0:
-        raise bad_load(loads, index)
     num_layers, num_experts = loads.shape
+    machine = machine_for(topology, num_experts, groups)
+    node_of_group, floors = _spread(loads, machine, groups, effort)
     slots = np.full((num_layers, topology.num_slots), -1, dtype=np.int32)
     counts = np.empty((num_layers, num_experts), dtype=np.int32)
     stats = np.empty((num_layers, 3))
-    work = np.array(
-        [effort.max_steps, effort.max_recounts, effort.max_restarts, effort.max_group_bounds], dtype=np.int64
-    )
-    worth = SLOTS_WORTH_A_THREAD if effort.max_steps == 0 else STEPS_WORTH_A_THREAD
+    work = np.array([effort.max_steps, effort.max_recounts, effort.max_restarts], dtype=np.int64)
+    worth = SLOTS_WORTH_A_THREAD if effort.max_steps == 0 else SLOTS_WORTH_A_THREAD // 10
     over_layers(
-        cast("Callable[..., None]", plan_layers),
+        plan_layers,
         num_layers,
-        (loads, *machine, effort.tolerance, work, np.uint64(seed), slots, counts, stats),
+        (loads, machine.slot_offsets, machine.ranks, machine.costs, machine.node_starts, node_of_group, floors)
+        + (effort.tolerance, work, np.uint64(seed), slots, counts, stats),
         min_layers=max(1, worth // topology.num_slots),
     )
     mean, largest, bound = (np.ascontiguousarray(column) for column in stats.T)
     certificate = Certificate(per_layer=PerLayer(mean_load=mean, largest_load=largest, lower_bound=bound))
-    return Placement.from_planner(frozen(slots), topology, counts, layer_ids), certificate
+    return Placement.from_planner(slots, topology, counts, layer_ids), certificate
+
+
+def _spread(
+    loads: NDArray[np.float64], machine: Machine, groups: int, effort: Effort
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the node of each group, [L, G], and the bounds that follow, [L, 2]; one group without groups."""
+    num_layers, num_experts = loads.shape
+    if machine.num_nodes == 1:
+        return np.zeros((num_layers, 1), dtype=np.int64), np.zeros((num_layers, 2))
+    from eplb.kernels.groups import spread_layers
+    from eplb.kernels.threads import over_layers
+
+    node_of_group = np.zeros((num_layers, groups), dtype=np.int64)
+    floors = np.zeros((num_layers, 2))
+    args = (loads, num_experts // groups, machine.nodes, effort.max_group_bounds, node_of_group, floors)
+    over_layers(spread_layers, num_layers, args)
+    return node_of_group, floors
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+"""The commands under one name."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from eplb import __version__
+from eplb.cli.demo import demo_command
+from eplb.cli.exits import exit_code_of
+from eplb.cli.plan import EXAMPLES, plan_command
+from eplb.cli.versions import versions_command
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eplb {__version__}")
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Balance the load of a Mixture-of-Experts model over the ranks of expert parallelism.
+
+    Start with `eplb demo`: it needs no file.
+    """
+
+
+app = typer.Typer(
+    name="eplb",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.callback(epilog="Exit codes: 0 done, 2 the input cannot be used (one line says why), 130 interrupted.")(_main)
+app.command("plan", epilog=EXAMPLES)(plan_command)
+app.command("demo")(demo_command)
+app.command("versions")(versions_command)
+
+
+def main() -> int:
+    """Run the command in `sys.argv`, print what went wrong in one line, and return the exit code."""
+    arguments = sys.argv[1:] or ["--help"]
+    return exit_code_of(lambda: app(args=arguments, prog_name="eplb", standalone_mode=False))

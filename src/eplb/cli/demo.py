@@ -1,0 +1,74 @@
+"""`eplb demo`: the whole thing on the loads that come with the package."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eplb.cli.console import output
+from eplb.cli.options import check_writable
+from eplb.cli.summary import summarize
+from eplb.cli.tables import balance_table, bound_fact, facts, loads_facts, machine_facts, print_picture
+from eplb.errors import FileFormatError
+from eplb.topology import Topology
+from eplb.trace import LoadTrace
+
+TOPOLOGY = Topology(num_ranks=8, slots_per_rank=5)
+NEXT = (
+    "eplb plan FILE --ranks 8 --slots-per-rank 9    the same on your own loads",
+    "eplb plan --help                               which files are read, groups, failed ranks, ...",
+)
+
+
+def demo_command(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the placement here (.json or .npz).", show_default=False)
+    ] = None,
+) -> None:
+    """Plan the bundled loads of a small model: on the first half of them, judged on the second.
+
+    Nothing is written unless --out is given.
+    """
+    check_writable(out)
+    trace = bundled_trace()
+    half = trace.num_windows // 2
+    summary = summarize(_part(trace, 0, half), TOPOLOGY, 1, "balanced", 0)
+    if out is not None:
+        summary.plan.placement.save(out)
+    console = output()
+    console.print(facts([*loads_facts(summary.trace, "bundled"), machine_facts(TOPOLOGY, trace.num_experts, 1)]))
+    console.print()
+    console.print(balance_table(summary, unseen=_part(trace, half, trace.num_windows)))
+    console.print()
+    console.print(facts([bound_fact(summary)]))
+    console.print()
+    print_picture(console, summary)
+    console.print()
+    written = [("written", str(out))] if out is not None else []
+    console.print(facts([*written, *(("next" if i == 0 else "", line) for i, line in enumerate(NEXT))]))
+
+
+def bundled_trace() -> LoadTrace:
+    """Return the loads that come with the package.
+
+    Raises
+    ------
+    FileFormatError
+        If the package was installed without its data, or they are too few to be halved.
+    """
+    with resources.as_file(resources.files("eplb") / "data" / "tiny_moe.npz") as file:
+        if not file.is_file():
+            raise FileFormatError("the bundled loads are missing from this installation; reinstall eplb")
+        trace = LoadTrace.load(file)
+    if trace.num_windows < 2:
+        raise FileFormatError("the bundled loads are too few; reinstall eplb")
+    return trace
+
+
+def _part(trace: LoadTrace, first: int, last: int) -> LoadTrace:
+    return LoadTrace(
+        loads=trace.loads[first:last], layer_ids=trace.layer_ids, model=trace.model, window=trace.window, phase=trace.phase
+    )

@@ -1,0 +1,81 @@
+"""From what a command raises to one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import typer
+
+from eplb.cli.console import one_line
+from eplb.errors import EplbError
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+USAGE_ERROR = typer.BadParameter.__mro__[1]  # typer brings its own click, or takes the installed one
+
+
+def exit_code_of(command: Callable[[], Any]) -> int:
+    """Call `command` and return the exit code; what went wrong is said in one line on stderr."""
+    _print_anything(sys.stdout)
+    _print_anything(sys.stderr)
+    warnings.showwarning = _show_warning
+    try:
+        code = _outcome(command)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        code = FAILED
+    if code == INTERRUPTED:
+        _say("interrupted")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)  # a compiled kernel cannot be stopped, and a plain exit would wait for it
+    return code
+
+
+def _outcome(command: Callable[[], Any]) -> int:
+    try:
+        code = command()
+        return code if isinstance(code, int) else OK
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except EplbError as exc:
+        _say(f"error: {exc}")
+        return BAD_INPUT
+    except MemoryError:
+        _say("error: out of memory; plan fewer layers or windows at a time")
+        return BAD_INPUT
+    except Exception as exc:
+        if isinstance(exc, USAGE_ERROR):
+            _say(f"error: {exc.format_message()} See `eplb --help`, `eplb plan --help`.")  # type: ignore[attr-defined]
+            return BAD_INPUT
+        traceback.print_exc()
+        _say("This is a bug in eplb: please report it, with what `eplb versions` prints.")
+        return FAILED
+
+
+def _say(message: str) -> None:
+    print(one_line(message), file=sys.stderr)
+
+
+def _print_anything(stream: TextIO) -> None:
+    """Print what the encoding lacks as escapes: a model's name must not end a command."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    _say(f"warning: {message}")
+
+
+def _drop_output() -> None:
+    """Send the rest of stdout nowhere, so that the interpreter's last flush does not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

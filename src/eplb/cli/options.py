@@ -1,0 +1,65 @@
+"""The options that describe a machine and a file to write, from text to values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eplb.errors import FileFormatError, OptionError
+from eplb.topology import Topology
+
+MAX_PLANNED_SLOTS = 2**28
+
+
+def integers(text: str, option: str) -> int | tuple[int, ...]:
+    """Return the integer in `text`, or the tuple of integers where commas separate several."""
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"{option}: expected an integer, or one a rank with commas between, got {text!r}") from None
+    return values[0] if len(values) == 1 else values
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Return the numbers in `text`, which commas separate."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"{option}: expected one number a rank with commas between, got {text!r}") from None
+
+
+def topology_from(
+    ranks: int, slots_per_rank: str, nodes: str, rank_speeds: str | None, failed_ranks: str | None
+) -> Topology:
+    """Return the machine that the options describe."""
+    failed = integers(failed_ranks, "--failed-ranks") if failed_ranks else ()
+    return Topology(
+        num_ranks=ranks,
+        slots_per_rank=integers(slots_per_rank, "--slots-per-rank"),
+        num_nodes=integers(nodes, "--nodes"),
+        rank_speeds=numbers(rank_speeds, "--rank-speeds") if rank_speeds else None,
+        failed_ranks=(failed,) if isinstance(failed, int) else failed,
+    )
+
+
+def check_writable(out: Path | None, loads_file: Path | None = None) -> None:
+    """Raise if no placement can be written to `out`, before the work of planning it is done."""
+    if out is None:
+        return
+    if out.suffix.lower() not in (".json", ".npz"):
+        raise FileFormatError(f"{out}: expected a name that ends in .json or .npz")
+    if not out.parent.is_dir():
+        raise FileFormatError(f"{out}: there is no folder {out.parent}; make it first")
+    if out.is_dir():
+        raise FileFormatError(f"{out}: is a folder; expected the name of a file")
+    if loads_file is not None and out.exists() and loads_file.exists() and out.samefile(loads_file):
+        raise OptionError(f"{out}: the loads are in this file; write the placement to another")
+
+
+def check_plan_size(num_layers: int, topology: Topology) -> None:
+    """Raise if the placement would be too large for memory."""
+    slots = num_layers * topology.num_slots
+    if slots > MAX_PLANNED_SLOTS:
+        raise OptionError(
+            f"--slots-per-rank: {slots:,} slots over all layers, more than {MAX_PLANNED_SLOTS:,}; "
+            "plan fewer layers at a time, or fewer slots"
+        )

@@ -1,0 +1,121 @@
+"""`eplb plan`: from a file of loads to a placement."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eplb.cli.console import output
+from eplb.cli.machine_readable import as_json
+from eplb.cli.options import check_plan_size, check_writable, topology_from
+from eplb.cli.progress import with_progress
+from eplb.cli.summary import Summary, summarize
+from eplb.cli.tables import balance_table, bound_fact, facts, loads_facts, machine_facts, print_picture, worst_layers_fact
+from eplb.reading import read_loads
+
+EXAMPLES = (
+    "Example: [bold]eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out placement.json[/bold]. "
+    "Read it back in Python by eplb.Placement.load."
+)
+NEARLY_BALANCED = 0.98
+LARGE_GAP = 0.005
+LOW_BOUND = 0.95
+
+
+class EffortName(str, Enum):
+    """Efforts of the planner."""
+
+    fast = "fast"
+    balanced = "balanced"
+    thorough = "thorough"
+
+
+def plan_command(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Loads [layers, experts] or [windows, layers, experts].", show_default=False)
+    ],
+    ranks: Annotated[int, typer.Option(help="Ranks (GPUs) of the expert-parallel group.", show_default=False)],
+    slots_per_rank: Annotated[
+        str, typer.Option(metavar="S", help="Experts a rank has memory for: one integer, or one a rank (9,9,8,8).", show_default=False)
+    ],
+    nodes: Annotated[str, typer.Option(metavar="N", help="Nodes, or the node of each rank (0,0,1,1).")] = "1",
+    groups: Annotated[int, typer.Option(help="Expert groups; each is kept on one node. 1: no groups.")] = 1,
+    rank_speeds: Annotated[
+        str | None, typer.Option(metavar="X,X,...", help="Relative speed of each rank.", show_default="all 1")
+    ] = None,
+    failed_ranks: Annotated[
+        str | None, typer.Option(metavar="R,R,...", help="Ranks that hold nothing.", show_default="none")
+    ] = None,
+    effort: Annotated[
+        EffortName, typer.Option(help="How hard to search; bounds the work, never the time.")
+    ] = EffortName.balanced,
+    seed: Annotated[int, typer.Option(help="Same loads, options and seed: the same plan.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the placement here (.json or .npz).", show_default=False)
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")] = False,
+) -> None:
+    """Plan which rank holds which replicas of which experts, and prove how good that is.
+
+    FILE is read by what it holds: .npz ('loads', as eplb.LoadTrace saves), .npy, .json (nested lists, or an object with
+    'loads'), .csv (a line a layer, a column an expert; or the header layer,expert,load[,window]) or .pt (a tensor, or a
+    dict with 'loads' or 'logical_count').
+
+    'Before' is the placement without a plan: expert e of E on rank floor(e R / E), no redundant experts.
+    """
+    topology = topology_from(ranks, slots_per_rank, nodes, rank_speeds, failed_ranks)
+    check_writable(out, file)
+    trace = with_progress(f"reading {file.name}", lambda: read_loads(file))
+    check_plan_size(trace.num_layers, topology)
+    summary = summarize(trace, topology, groups, effort.value, seed)
+    if json_output:
+        options = {**topology.to_dict(), "groups": groups, "effort": effort.value, "seed": seed}
+        text = json.dumps(_object(summary, file, options, out), allow_nan=False)
+    if out is not None:
+        summary.plan.placement.save(out)
+    if json_output:
+        print(text)
+    else:
+        _print(summary, file, groups, effort.value, out)
+
+
+def _object(summary: Summary, file: Path, options: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    return {"file": str(file), "options": options, **as_json(summary), "placement": None if out is None else str(out)}
+
+
+def _print(summary: Summary, file: Path, groups: int, effort: str, out: Path | None) -> None:
+    console, trace, placement = output(), summary.trace, summary.plan.placement
+    planned = ("planned", f"in {summary.seconds:.2f} s, effort {effort}; plan {placement.hash[:12]}")
+    machine = machine_facts(placement.topology, trace.num_experts, groups)
+    console.print(facts([*loads_facts(trace, str(file)), machine, planned]))
+    console.print()
+    console.print(balance_table(summary))
+    console.print()
+    console.print(facts([bound_fact(summary), worst_layers_fact(summary)]))
+    console.print()
+    print_picture(console, summary)
+    console.print()
+    rows = [("next" if i == 0 else "", hint) for i, hint in enumerate(hints(summary, effort, out))]
+    console.print(facts([*([("written", str(out))] if out is not None else []), *rows]))
+
+
+def hints(summary: Summary, effort: str, out: Path | None) -> list[str]:
+    """Return what to do next, the most useful first."""
+    certificate, found = summary.plan.certificate, []
+    if summary.before.balancedness >= NEARLY_BALANCED:
+        found.append("these loads are nearly balanced without a plan: there is little to gain")
+    if certificate.gap > LARGE_GAP and effort != "thorough":
+        found.append("--effort thorough may close more of the gap")
+    elif certificate.best_balancedness < LOW_BOUND:
+        found.append("no placement in these slots does much better; more slots per rank would help")
+    if summary.ungrouped is not None and summary.ungrouped.certificate.largest_load < certificate.largest_load * 0.99:
+        found.append("groups cost balance here; --groups 1 plans without, at the price of traffic between nodes")
+    if out is None:
+        found.append("--out placement.json keeps this placement")
+    else:
+        found.append(f'in Python: eplb.Placement.load("{out}").physical_to_logical')
+    return found

@@ -1,0 +1,114 @@
+"""A plan and what it is compared with, as numbers: the plain placement before, and the plan without groups."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import eplb
+from eplb.baseline import contiguous_rank_loads
+from eplb.certificate import Certificate, PerLayer
+from eplb.cli.progress import with_progress
+from eplb.errors import LoadsError
+
+LOADS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Summary:
+    """What `eplb plan` tells.
+
+    Parameters
+    ----------
+    trace : LoadTrace
+        The loads that were planned, by their mean over T windows.
+    plan : Plan
+        The plan.
+    ungrouped : Plan or None
+        With groups, the plan of the same loads without.
+    seconds : float
+        Time of planning.
+    rank_loads_before, rank_loads : arrays [L, R]
+        Rank loads on the mean of the windows: each expert once in order of its id, and planned.
+    """
+
+    trace: eplb.LoadTrace
+    plan: eplb.Plan
+    ungrouped: eplb.Plan | None
+    seconds: float
+    rank_loads_before: NDArray[np.float64]
+    rank_loads: NDArray[np.float64]
+
+    @property
+    def before(self) -> Certificate:
+        """The certificate of the placement before: the bound is the plan's."""
+        layers = self.plan.certificate.per_layer
+        return Certificate(
+            per_layer=PerLayer(
+                mean_load=layers.mean_load,
+                largest_load=self.rank_loads_before.max(axis=1),
+                lower_bound=layers.lower_bound,
+            )
+        )
+
+
+def summarize(trace: eplb.LoadTrace, topology: eplb.Topology, groups: int, effort: str, seed: int) -> Summary:
+    """Plan `trace` for `topology` and return the plan with what it is compared with."""
+    options: dict[str, Any] = {"effort": effort, "seed": seed}
+    what = f"planning {counted(trace.num_layers, 'layer')}"
+    start = time.perf_counter()
+    plan = with_progress(what, lambda: eplb.plan(trace, topology, groups=groups, **options))
+    seconds = time.perf_counter() - start
+    ungrouped = None
+    if groups > 1:
+        ungrouped = with_progress(f"{what} without groups", lambda: eplb.plan(trace, topology, **options))
+    mean = trace.loads.sum(axis=0, dtype=np.float64) / trace.num_windows
+    return Summary(
+        trace=trace,
+        plan=plan,
+        ungrouped=ungrouped,
+        seconds=seconds,
+        rank_loads_before=contiguous_rank_loads(mean, topology),
+        rank_loads=eplb.evaluate(plan.placement, mean).rank_loads[0],
+    )
+
+
+def balancedness_by_window(
+    placement: eplb.Placement, trace: eplb.LoadTrace
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the balancedness of every window of `trace`, [T] and [T]: each expert once, and under `placement`.
+
+    Raises
+    ------
+    LoadsError
+        If the loads of a window sum to more than float64 holds.
+    """
+    topology = placement.topology
+    step = max(1, LOADS_AT_ONCE // (trace.num_layers * max(trace.num_experts, topology.num_slots)))
+    before, after = [], []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for first in range(0, trace.num_windows, step):
+            loads = trace.loads[first : first + step]
+            planned = eplb.evaluate(placement, loads)
+            largest = contiguous_rank_loads(loads, topology).max(axis=2).sum(axis=1)
+            after.append(planned.balancedness)
+            before.append(np.divide(planned.mean_loads.sum(axis=1), largest, out=np.ones(len(loads)), where=largest > 0))
+    both = np.concatenate(before), np.concatenate(after)
+    if not np.isfinite(both).all():
+        raise LoadsError("loads: the sum of a window is beyond the range of float64; scale them down")
+    return both
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `number` and `noun`, in the plural where there is not one.
+
+    Examples
+    --------
+    >>> counted(1, "layer"), counted(1000, "layer")
+    ('1 layer', '1,000 layers')
+    """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
