@@ -40,7 +40,7 @@ def read_loads(path: str | os.PathLike[str]) -> LoadTrace:
       ``window``, ``phase``, ``tokens`` and ``labels``.
     - ``.csv``: a line a layer and a column an expert, without a header; or the header ``layer,expert,load`` (in any
       order, ``window`` may follow) and a line for every expert, zeros included. Lines that start with # are skipped.
-    - ``.pt``, ``.pth``: a tensor, or a dict with ``loads`` or ``logical_count``; nothing but plain tensors is unpickled.
+    - ``.pt``, ``.pth``: a tensor, or a dict with ``loads`` or ``logical_count``; only plain tensors are unpickled.
 
     Parameters
     ----------
@@ -64,6 +64,8 @@ def read_loads(path: str | os.PathLike[str]) -> LoadTrace:
         raise type(exc)(message if message.startswith(f"{file}: ") else f"{file}: {message}") from None
     except MissingDependencyError:
         raise
+    except OSError as exc:
+        raise FileFormatError(f"{file}: cannot be read: {exc.strerror or _first_line(exc)}") from None
     except Exception as exc:  # decoders of foreign bytes raise anything
         raise FileFormatError(f"{file}: cannot be read (truncated or damaged?): {_first_line(exc)}") from None
 
@@ -85,7 +87,9 @@ def _reader(file: Path) -> Callable[[Path], LoadTrace]:
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
         kinds = ", ".join(_READERS)
-        raise FileFormatError(f"expected one of {kinds}, got {file.suffix or 'no ending'!r}; convert or rename the file")
+        raise FileFormatError(
+            f"expected one of {kinds}, got {file.suffix or 'no ending'!r}; convert or rename the file"
+        )
     return reader
 
 
@@ -200,7 +204,9 @@ def _numbers(rows: Iterator[Row], num_columns: int) -> NDArray[np.float64]:
     matrix: list[NDArray[np.float64]] = []
     for line, cells in rows:
         if len(cells) != num_columns:
-            raise FileFormatError(f"line {line}: expected {num_columns} columns as before, got {len(cells)} (truncated?)")
+            raise FileFormatError(
+                f"line {line}: expected {num_columns} columns as before, got {len(cells)} (truncated?)"
+            )
         try:
             matrix.append(np.array(cells, dtype=np.float64))
         except ValueError:
@@ -222,7 +228,9 @@ def _is_number(cell: str) -> bool:
 
 def _from_long(names: list[str], rows: Iterator[Row]) -> LoadTrace:
     if len(set(names)) < len(names) or not set(names) <= {*LONG_COLUMNS, "window"}:
-        raise FileFormatError(f"expected the header layer,expert,load or layer,expert,load,window, got {','.join(names)}")
+        raise FileFormatError(
+            f"expected the header layer,expert,load or layer,expert,load,window, got {','.join(names)}"
+        )
     columns = dict(zip(names, _numbers(rows, len(names)).T, strict=True))
     loads = columns.pop("load")
     if not loads.size:

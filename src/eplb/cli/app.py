@@ -10,7 +10,7 @@ import typer
 from eplb import __version__
 from eplb.cli.demo import demo_command
 from eplb.cli.exits import exit_code_of
-from eplb.cli.plan import EXAMPLES, plan_command
+from eplb.cli.plan import EXAMPLE, plan_command
 from eplb.cli.versions import versions_command
 
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback(epilog="Exit codes: 0 done, 2 the input cannot be used (one line says why), 130 interrupted.")(_main)
-app.command("plan", epilog=EXAMPLES)(plan_command)
+app.command("plan", epilog=EXAMPLE)(plan_command)
 app.command("demo")(demo_command)
 app.command("versions")(versions_command)
 

@@ -12,4 +12,4 @@ def output() -> Console:
 
 def one_line(text: str) -> str:
     """Return `text` on one line and without control characters, which foreign names may hold."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return "".join(char if char.isprintable() else " " if char.isspace() else "?" for char in text.strip())

@@ -18,8 +18,8 @@ from eplb.trace import LoadTrace
 
 TOPOLOGY = Topology(num_ranks=8, slots_per_rank=5)
 NEXT = (
-    "eplb plan FILE --ranks 8 --slots-per-rank 9    the same on your own loads",
-    "eplb plan --help                               which files are read, groups, failed ranks, ...",
+    "`eplb plan FILE --ranks 8 --slots-per-rank 9` does this with your own loads",
+    "`eplb plan --help` tells which files are read, and of groups, nodes and failed ranks",
 )
 
 
@@ -70,5 +70,9 @@ def bundled_trace() -> LoadTrace:
 
 def _part(trace: LoadTrace, first: int, last: int) -> LoadTrace:
     return LoadTrace(
-        loads=trace.loads[first:last], layer_ids=trace.layer_ids, model=trace.model, window=trace.window, phase=trace.phase
+        loads=trace.loads[first:last],
+        layer_ids=trace.layer_ids,
+        model=trace.model,
+        window=trace.window,
+        phase=trace.phase,
     )

@@ -16,7 +16,7 @@ from eplb.errors import EplbError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-USAGE_ERROR = typer.BadParameter.__mro__[1]  # typer brings its own click, or takes the installed one
+CLICK_ERROR = typer.BadParameter.__mro__[2]  # typer brings its own click, or takes the installed one
 
 
 def exit_code_of(command: Callable[[], Any]) -> int:
@@ -54,7 +54,7 @@ def _outcome(command: Callable[[], Any]) -> int:
         _say("error: out of memory; plan fewer layers or windows at a time")
         return BAD_INPUT
     except Exception as exc:
-        if isinstance(exc, USAGE_ERROR):
+        if isinstance(exc, CLICK_ERROR):
             _say(f"error: {exc.format_message()} See `eplb --help`, `eplb plan --help`.")  # type: ignore[attr-defined]
             return BAD_INPUT
         traceback.print_exc()

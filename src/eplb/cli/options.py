@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from eplb.errors import FileFormatError, OptionError
@@ -47,12 +48,17 @@ def check_writable(out: Path | None, loads_file: Path | None = None) -> None:
         return
     if out.suffix.lower() not in (".json", ".npz"):
         raise FileFormatError(f"{out}: expected a name that ends in .json or .npz")
-    if not out.parent.is_dir():
-        raise FileFormatError(f"{out}: there is no folder {out.parent}; make it first")
-    if out.is_dir():
-        raise FileFormatError(f"{out}: is a folder; expected the name of a file")
-    if loads_file is not None and out.exists() and loads_file.exists() and out.samefile(loads_file):
-        raise OptionError(f"{out}: the loads are in this file; write the placement to another")
+    try:
+        if not out.parent.is_dir():
+            raise FileFormatError(f"{out}: there is no folder {out.parent}; make it first")
+        if out.is_dir():
+            raise FileFormatError(f"{out}: is a folder; expected the name of a file")
+        if loads_file is not None and out.exists() and loads_file.exists() and out.samefile(loads_file):
+            raise OptionError(f"{out}: the loads are in this file; write the placement to another")
+    except OSError as exc:
+        raise FileFormatError(f"{out}: cannot write here: {exc.strerror}") from None
+    if not os.access(out.parent, os.W_OK):
+        raise FileFormatError(f"{out}: the folder {out.parent} cannot be written; choose another")
 
 
 def check_plan_size(num_layers: int, topology: Topology) -> None:

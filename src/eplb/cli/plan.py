@@ -9,18 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from eplb.cli import tables
 from eplb.cli.console import output
 from eplb.cli.machine_readable import as_json
 from eplb.cli.options import check_plan_size, check_writable, topology_from
 from eplb.cli.progress import with_progress
 from eplb.cli.summary import Summary, summarize
-from eplb.cli.tables import balance_table, bound_fact, facts, loads_facts, machine_facts, print_picture, worst_layers_fact
 from eplb.reading import read_loads
 
-EXAMPLES = (
-    "Example: [bold]eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out placement.json[/bold]. "
-    "Read it back in Python by eplb.Placement.load."
-)
+EXAMPLE = "Example: eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out placement.json"
+ONE_OBJECT = "Print one JSON object for programs, nothing else."
 NEARLY_BALANCED = 0.98
 LARGE_GAP = 0.005
 LOW_BOUND = 0.95
@@ -36,11 +34,17 @@ class EffortName(str, Enum):
 
 def plan_command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Loads [layers, experts] or [windows, layers, experts].", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Loads: layers x experts, or windows x layers x experts.", show_default=False
+        ),
     ],
     ranks: Annotated[int, typer.Option(help="Ranks (GPUs) of the expert-parallel group.", show_default=False)],
     slots_per_rank: Annotated[
-        str, typer.Option(metavar="S", help="Experts a rank has memory for: one integer, or one a rank (9,9,8,8).", show_default=False)
+        str,
+        typer.Option(
+            metavar="S", help="Experts a rank has memory for: one integer, or one a rank (9,9,8,8).", show_default=False
+        ),
     ],
     nodes: Annotated[str, typer.Option(metavar="N", help="Nodes, or the node of each rank (0,0,1,1).")] = "1",
     groups: Annotated[int, typer.Option(help="Expert groups; each is kept on one node. 1: no groups.")] = 1,
@@ -51,21 +55,29 @@ def plan_command(
         str | None, typer.Option(metavar="R,R,...", help="Ranks that hold nothing.", show_default="none")
     ] = None,
     effort: Annotated[
-        EffortName, typer.Option(help="How hard to search; bounds the work, never the time.")
+        EffortName, typer.Option(metavar="LEVEL", help="fast, balanced or thorough: bounds the work, never the time.")
     ] = EffortName.balanced,
     seed: Annotated[int, typer.Option(help="Same loads, options and seed: the same plan.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the placement here (.json or .npz).", show_default=False)
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help=ONE_OBJECT)] = False,
 ) -> None:
     """Plan which rank holds which replicas of which experts, and prove how good that is.
 
-    FILE is read by what it holds: .npz ('loads', as eplb.LoadTrace saves), .npy, .json (nested lists, or an object with
-    'loads'), .csv (a line a layer, a column an expert; or the header layer,expert,load[,window]) or .pt (a tensor, or a
-    dict with 'loads' or 'logical_count').
+    FILE holds the loads:
 
-    'Before' is the placement without a plan: expert e of E on rank floor(e R / E), no redundant experts.
+    - .npz: an array 'loads', as eplb.LoadTrace saves it
+
+    - .npy: an array
+
+    - .json: nested lists, or an object with 'loads'
+
+    - .csv: a line a layer, a column an expert; or the header layer,expert,load
+
+    - .pt: a tensor, or a dict with 'loads' or 'logical_count'
+
+    'Before' in the output is the placement without a plan: expert e of E on rank floor(e R / E), nothing redundant.
     """
     topology = topology_from(ranks, slots_per_rank, nodes, rank_speeds, failed_ranks)
     check_writable(out, file)
@@ -90,17 +102,17 @@ def _object(summary: Summary, file: Path, options: dict[str, Any], out: Path | N
 def _print(summary: Summary, file: Path, groups: int, effort: str, out: Path | None) -> None:
     console, trace, placement = output(), summary.trace, summary.plan.placement
     planned = ("planned", f"in {summary.seconds:.2f} s, effort {effort}; plan {placement.hash[:12]}")
-    machine = machine_facts(placement.topology, trace.num_experts, groups)
-    console.print(facts([*loads_facts(trace, str(file)), machine, planned]))
+    machine = tables.machine_facts(placement.topology, trace.num_experts, groups)
+    console.print(tables.facts([*tables.loads_facts(trace, str(file)), machine, planned]))
     console.print()
-    console.print(balance_table(summary))
+    console.print(tables.balance_table(summary))
     console.print()
-    console.print(facts([bound_fact(summary), worst_layers_fact(summary)]))
+    console.print(tables.facts([tables.bound_fact(summary), tables.worst_layers_fact(summary)]))
     console.print()
-    print_picture(console, summary)
+    tables.print_picture(console, summary)
     console.print()
     rows = [("next" if i == 0 else "", hint) for i, hint in enumerate(hints(summary, effort, out))]
-    console.print(facts([*([("written", str(out))] if out is not None else []), *rows]))
+    console.print(tables.facts([*([("written", str(out))] if out is not None else []), *rows]))
 
 
 def hints(summary: Summary, effort: str, out: Path | None) -> list[str]:
@@ -117,5 +129,5 @@ def hints(summary: Summary, effort: str, out: Path | None) -> list[str]:
     if out is None:
         found.append("--out placement.json keeps this placement")
     else:
-        found.append(f'in Python: eplb.Placement.load("{out}").physical_to_logical')
+        found.append(f"in Python: eplb.Placement.load({str(out)!r}).physical_to_logical")
     return found

@@ -96,7 +96,9 @@ def balancedness_by_window(
             planned = eplb.evaluate(placement, loads)
             largest = contiguous_rank_loads(loads, topology).max(axis=2).sum(axis=1)
             after.append(planned.balancedness)
-            before.append(np.divide(planned.mean_loads.sum(axis=1), largest, out=np.ones(len(loads)), where=largest > 0))
+            before.append(
+                np.divide(planned.mean_loads.sum(axis=1), largest, out=np.ones(len(loads)), where=largest > 0)
+            )
     both = np.concatenate(before), np.concatenate(after)
     if not np.isfinite(both).all():
         raise LoadsError("loads: the sum of a window is beyond the range of float64; scale them down")

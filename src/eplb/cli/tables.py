@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from rich.console import Console
@@ -73,9 +73,8 @@ def balance_table(summary: Summary, unseen: eplb.LoadTrace | None = None) -> Tab
     return table
 
 
-def _add_windows(add: object, placement: eplb.Placement, trace: eplb.LoadTrace, name: str) -> None:
+def _add_windows(add: Callable[..., None], placement: eplb.Placement, trace: eplb.LoadTrace, name: str) -> None:
     before, after = balancedness_by_window(placement, trace)
-    assert callable(add)
     add(f"{name}, on average", float(before.mean()), float(after.mean()))
     add(f"{name}, the worst", float(before.min()), float(after.min()))
 
@@ -87,7 +86,7 @@ def bound_fact(summary: Summary) -> tuple[str, str]:
     over = "" if summary.trace.num_layers == 1 else f", summed over {summary.trace.num_layers} layers"
     return "largest rank load", (
         f"{before.largest_load:,.6g} -> {after.largest_load:,.6g} ({change:+.1%}){over}; "
-        f"no placement gets below {after.lower_bound:,.6g}: gap {after.gap:.2%}"
+        f"lower bound {after.lower_bound:,.6g}, gap {after.gap:.2%}"
     )
 
 

@@ -13,6 +13,7 @@ import typer
 
 from eplb import __version__
 from eplb.cli.console import output
+from eplb.cli.plan import ONE_OBJECT
 from eplb.cli.tables import facts
 from eplb.errors import EplbError
 
@@ -20,7 +21,7 @@ PACKAGES = ("numpy", "numba", "llvmlite", "torch", "typer", "rich")
 
 
 def versions_command(
-    json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help=ONE_OBJECT)] = False,
 ) -> None:
     """Print what a bug report needs: versions, the machine, and where compiled code is kept."""
     found = versions()

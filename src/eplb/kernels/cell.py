@@ -10,7 +10,9 @@ from eplb.kernels.packing import order_by_share, pack, pack_level, separate_repl
 from eplb.kernels.refinement import exchange, refine, regrant
 from eplb.kernels.totals import NONE, first_least, largest_of
 
-KICKS = np.int64(3)
+KICKS = np.int64(4)  # changes made to disturb a plan, at most
+KICK_TRIES = 40
+WANDER = 4  # disturbances in a row before the search returns to the best plan
 # entries of `effort`
 MAX_STEPS, MAX_RECOUNTS, MAX_RESTARTS = 0, 1, 2
 
@@ -74,7 +76,7 @@ def search_cell(  # type: ignore[no-untyped-def]
                 continue
             if not _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):
                 continue
-        elif attempt > 0:
+        elif attempt > 0 and attempt % WANDER == 0:
             _copy_plan(kept, plan)
         _note_holders(offsets, items, holds)
         if attempt > 0 and not recounting:
@@ -153,21 +155,24 @@ def _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):  
 @part
 def _kick(loads, counts, shares, offsets, costs, items, sizes, times, holds, state):  # type: ignore[no-untyped-def]
     """Disturb a cell: a few random swaps and re-grants that keep it sound. `refine` brings times and sizes up to date."""
-    num_slots, num_ranks, num_experts = items.size, times.size, loads.size
-    for _ in range(1 + _random_below(state, KICKS)):
+    num_slots, num_experts = items.size, loads.size
+    left = 1 + _random_below(state, KICKS)
+    for _ in range(KICK_TRIES):
+        if left == 0:
+            break
         slot = _random_below(state, num_slots)
         rank = _rank_of(offsets, slot)
-        if _random_below(state, np.int64(2)) == 0 and counts[items[slot]] > 1:
+        if _random_below(state, np.int64(2)) == 0:
             expert = _random_below(state, num_experts)
-            if not holds[rank, expert]:
+            if counts[items[slot]] > 1 and not holds[rank, expert]:
                 regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, rank, slot, expert)
+                left -= 1
             continue
         other_slot = _random_below(state, num_slots)
         other = _rank_of(offsets, other_slot)
-        mine, theirs = items[slot], items[other_slot]
-        if other == rank or holds[other, mine] or holds[rank, theirs]:
-            continue
-        exchange(items, holds, rank, other, slot, other_slot)
+        if other != rank and not holds[other, items[slot]] and not holds[rank, items[other_slot]]:
+            exchange(items, holds, rank, other, slot, other_slot)
+            left -= 1
 
 
 @part

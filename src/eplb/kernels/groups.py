@@ -30,27 +30,28 @@ def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, sp
 
 
 @kernel
-def spread_layers(first, last, loads, group_size, nodes, max_bounds, node_of_group, floors):  # type: ignore[no-untyped-def]
-    """Fill `node_of_group` [L, G] and `floors` [L, 2] for the layers `first` to `last` - 1 of `loads` [L, E].
+def spread_layers(first, last, loads, group_size, nodes, max_visits, choices, bounds, floors):  # type: ignore[no-untyped-def]
+    """Choose nodes for the groups of the layers `first` to `last` - 1 of `loads` [L, E], several ways.
 
-    A floor is a bound on the largest rank time, of this choice of nodes and of every choice, for the scaled loads.
+    Fills `choices` [L, K, G] with the node of each group, `bounds` [L, K] with the largest node bound of each choice,
+    the least first (infinite where there are fewer choices), and `floors` [L] with a bound that holds for every
+    choice; all for the scaled loads.
     """
     scaled = np.empty(loads.shape[1])
     for layer in range(first, last):
         scale_loads(loads[layer], scaled)
-        mine, any_choice = spread_groups(scaled, group_size, nodes, max_bounds, node_of_group[layer])
-        floors[layer, 0], floors[layer, 1] = mine, any_choice
+        floors[layer] = spread_groups(scaled, group_size, nodes, max_visits, choices[layer], bounds[layer])
 
 
 @part
-def spread_groups(loads, group_size, nodes, max_bounds, node_of_group):  # type: ignore[no-untyped-def]
-    """Fill `node_of_group` [G]; return the largest node bound of this choice, and a bound that holds for every choice.
+def spread_groups(loads, group_size, nodes, max_visits, choices, bounds):  # type: ignore[no-untyped-def]
+    """Fill `choices` [K, G] and `bounds` [K] with the best choices found; return a bound that holds for every choice.
 
     `nodes` [N, 5] holds for each node its slots, ranks, least number of groups, total speed and fastest speed. Groups
     go by falling load to the node that then needs least; then groups are swapped while that helps; then branch and
-    bound looks through all that is left, as long as `max_bounds` node bounds suffice: the two bounds are then equal.
+    bound looks through all that is left, as long as `max_visits` suffice: then the least bound is the returned one.
     """
-    num_groups, num_nodes = node_of_group.size, len(nodes)
+    num_groups, num_nodes = choices.shape[1], len(nodes)
     totals = np.zeros(num_groups)
     for group in range(num_groups):
         for k in range(group_size):
@@ -59,29 +60,54 @@ def spread_groups(loads, group_size, nodes, max_bounds, node_of_group):  # type:
     order_descending(totals, order, np.empty(num_groups, np.int64))
     members = np.empty((num_nodes, num_groups), np.int64)
     sizes = np.zeros(num_nodes, np.int64)
-    bounds = np.zeros(num_nodes)
-    used = 0
+    needs = np.zeros(num_nodes)
     for k in range(num_groups):
-        best, best_bound = NONE, np.inf
+        best, least = NONE, np.inf
         for node in range(num_nodes):
             if not _may_take(nodes, sizes, node, group_size, num_groups - k):
                 continue
             members[node, sizes[node]] = order[k]
-            bound = _bound(loads, group_size, nodes, members, node, sizes[node] + 1)
-            if bound < best_bound:
-                best, best_bound = node, bound
+            need = _bound(loads, group_size, nodes, members, node, sizes[node] + 1)
+            if need < least:
+                best, least = node, need
         members[best, sizes[best]] = order[k]
         sizes[best] += 1
-        bounds[best] = best_bound
-    while used < max_bounds:
-        better, tried = _exchange_groups(loads, group_size, nodes, members, sizes, bounds)
-        used += tried
+        needs[best] = least
+    while max_visits > 0:
+        better, tried = _exchange_groups(loads, group_size, nodes, members, sizes, needs)
+        max_visits -= tried
         if not better:
             break
+    for k in range(bounds.size):
+        bounds[k] = np.inf
+    choice = np.empty(num_groups, np.int64)
     for node in range(num_nodes):
         for m in range(sizes[node]):
-            node_of_group[members[node, m]] = node
-    return _branch_and_bound(loads, group_size, nodes, order, largest_of(bounds), max_bounds - used, node_of_group)
+            choice[members[node, m]] = node
+    _keep_choice(choice, largest_of(needs), choices, bounds)
+    return _branch_and_bound(loads, group_size, nodes, order, max_visits, choices, bounds)
+
+
+@part
+def _keep_choice(choice, bound, choices, bounds):  # type: ignore[no-untyped-def]
+    """Insert a choice among the best ones, by bound, unless it is one of them."""
+    last = bounds.size - 1
+    if bound >= bounds[last]:
+        return
+    for k in range(last + 1):
+        same = bounds[k] < np.inf
+        for group in range(choice.size):
+            same = same and choices[k, group] == choice[group]
+        if same:
+            return
+    while last > 0 and bounds[last - 1] > bound:
+        bounds[last] = bounds[last - 1]
+        for group in range(choice.size):
+            choices[last, group] = choices[last - 1, group]
+        last -= 1
+    bounds[last] = bound
+    for group in range(choice.size):
+        choices[last, group] = choice[group]
 
 
 @part
@@ -103,7 +129,7 @@ def _may_take(nodes, sizes, node, group_size, left):  # type: ignore[no-untyped-
 
 @part
 def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type: ignore[no-untyped-def]
-    """Swap a group of the slowest node with another, if both nodes end below its bound; whether one did, bounds tried."""
+    """Swap a group of the slowest node with another, if both end below its bound; whether one did, and bounds tried."""
     top = first_largest(bounds)
     tried = 0
     best, best_mine, best_node, best_theirs = bounds[top] * (1 - 1e-12), NONE, NONE, NONE
@@ -139,26 +165,48 @@ def _alike(nodes, a, b):  # type: ignore[no-untyped-def]
 
 
 @part
-def _branch_and_bound(loads, group_size, nodes, order, best, max_bounds, node_of_group):  # type: ignore[no-untyped-def]
-    """Look through all choices of nodes that could beat `best`; return the best bound, and one that holds for all."""
-    num_groups, num_nodes = order.size, len(nodes)
-    members = np.empty((num_nodes, num_groups), np.int64)
-    sizes = np.zeros(num_nodes, np.int64)
-    choice = np.zeros(num_groups, np.int64) - 1
-    memo = np.zeros((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0))  # 0: not known yet
+def _least_bound(loads, group_size, nodes, members, num_groups):  # type: ignore[no-untyped-def]
+    """Return what even the group that needs most needs when it is alone on its best node."""
     floor = 0.0
     for group in range(num_groups):
-        members[0, 0] = group
         least = np.inf
-        for node in range(num_nodes):
+        for node in range(len(nodes)):
             members[node, 0] = group
             least = min(least, _bound(loads, group_size, nodes, members, node, np.int64(1)))
         floor = max(floor, least)
-    depth, used = 0, 0
+    return floor
+
+
+@part
+def _known_bound(loads, group_size, nodes, members, node, size, memo):  # type: ignore[no-untyped-def]
+    """Return the bound of a node, looked up in `memo` [N, 2^G] where there is one; nodes that are alike share it."""
+    if memo.shape[1] == 0:
+        return _bound(loads, group_size, nodes, members, node, size)
+    mask = 0
+    for m in range(size):
+        mask |= 1 << members[node, m]
+    like = node
+    while like > 0 and _alike(nodes, like - 1, node):
+        like -= 1
+    if memo[like, mask] == 0.0:
+        memo[like, mask] = _bound(loads, group_size, nodes, members, node, size)
+    return memo[like, mask]
+
+
+@part
+def _branch_and_bound(loads, group_size, nodes, order, max_visits, choices, bounds):  # type: ignore[no-untyped-def]
+    """Look through all choices of nodes that could be among the best; return a bound that holds for every choice."""
+    num_groups, num_nodes = order.size, len(nodes)
+    members = np.empty((num_nodes, num_groups), np.int64)
+    sizes = np.zeros(num_nodes, np.int64)
+    floor = _least_bound(loads, group_size, nodes, members, num_groups)
+    memo = np.zeros((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0))
+    path = np.zeros(num_groups, np.int64) - 1
+    needs = np.zeros(num_groups + 1)
+    choice = np.empty(num_groups, np.int64)
+    depth = 0
     while depth >= 0:
-        if best <= floor:
-            return best, best
-        node = choice[depth]
+        node = path[depth]
         if node >= 0:
             sizes[node] -= 1
         node += 1
@@ -168,39 +216,25 @@ def _branch_and_bound(loads, group_size, nodes, order, best, max_bounds, node_of
             for earlier in range(node):
                 twin = twin or (sizes[earlier] == 0 and sizes[node] == 0 and _alike(nodes, earlier, node))
             if not twin and _may_take(nodes, sizes, node, group_size, num_groups - depth):
+                if max_visits <= 0:
+                    return min(bounds[0], floor)
+                max_visits -= 1
                 members[node, sizes[node]] = order[depth]
-                mask = 0
-                for m in range(sizes[node] + 1):
-                    mask |= 1 << (members[node, m] & 31)
-                known = memo[node, mask] if memo.shape[1] > 0 else 0.0
-                if known == 0.0:
-                    if used >= max_bounds:
-                        return best, floor
-                    used += 1
-                    known = _bound(loads, group_size, nodes, members, node, sizes[node] + 1)
-                    if memo.shape[1] > 0:
-                        for same in range(num_nodes):
-                            if _alike(nodes, same, node):
-                                memo[same, mask] = known
-                placed = known < best
+                need = _known_bound(loads, group_size, nodes, members, node, sizes[node] + 1, memo)
+                needs[depth + 1] = max(needs[depth], need)
+                placed = needs[depth + 1] < bounds[bounds.size - 1]
             if not placed:
                 node += 1
         if not placed:
-            choice[depth] = -1
+            path[depth] = -1
             depth -= 1
             continue
-        choice[depth] = node
+        path[depth] = node
         sizes[node] += 1
         if depth + 1 < num_groups:
             depth += 1
             continue
-        best = 0.0
-        for other in range(num_nodes):
-            mask = 0
-            for m in range(sizes[other]):
-                mask |= 1 << (members[other, m] & 31)
-            known = memo[other, mask] if memo.shape[1] > 0 else 0.0
-            best = max(best, known if known > 0.0 else _bound(loads, group_size, nodes, members, other, sizes[other]))
         for k in range(num_groups):
-            node_of_group[order[k]] = choice[k]
-    return best, best
+            choice[order[k]] = path[k]
+        _keep_choice(choice, needs[num_groups], choices, bounds)
+    return bounds[0]

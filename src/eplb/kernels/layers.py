@@ -17,54 +17,73 @@ MEAN, LARGEST, BOUND = 0, 1, 2
 
 @kernel
 def plan_layers(  # type: ignore[no-untyped-def]
-    first, last, loads, slot_offsets, ranks, costs, node_starts, node_of_group, floors, tolerance, effort, seed,
+    first, last, loads, slot_offsets, ranks, costs, node_starts, choices, choice_bounds, floors, tolerance, effort, seed,
     slots, counts, stats,
 ):  # fmt: skip
     """Plan the layers `first` to `last` - 1 of `loads` [L, E] into `slots` [L, P], `counts` [L, E], `stats` [L, 3].
 
     `ranks` are the ranks that work, node after node (node n has those from ``node_starts[n]``), `costs` their time for
-    a token, `slot_offsets` [R + 1] the first slot of every rank. `node_of_group` [L, G] and `floors` [L, 2] come from
-    `groups.spread_layers`; without groups, all ranks are one node and all experts one group.
+    a token, `slot_offsets` [R + 1] the first slot of every rank. `choices` [L, K, G], `choice_bounds` [L, K] and
+    `floors` [L] come from `groups.spread_layers`; without groups, all ranks are one node and all experts one group.
+    The choices are planned one after another as long as their bound leaves something to gain.
     """
     num_experts = loads.shape[1]
     num_nodes = node_starts.size - 1
     scaled = np.empty(num_experts)
+    trial_slots = np.empty(slots.shape[1], np.int32)
+    trial_counts = np.empty(num_experts, np.int32)
     for layer in range(first, last):
         zero, exponent = scale_loads(loads[layer], scaled)
-        largest, bound = 0.0, max(floors[layer, 1], total_of(scaled) / speed_of(costs))
-        for node in range(num_nodes):
-            here = slice(node_starts[node], node_starts[node + 1])
-            my_ranks, my_costs = ranks[here], costs[here]
-            experts = _experts_of(node, node_of_group[layer], num_experts)
-            mine = np.empty(experts.size)
-            for e in range(experts.size):
-                mine[e] = scaled[experts[e]]
-            offsets = _offsets_of(my_ranks, slot_offsets, experts.size)
-            items = np.empty(offsets[-1], np.int64)
-            cell_counts = np.empty(experts.size, np.int64)
-            times = np.empty(my_ranks.size)
-            by_load = np.empty(experts.size, np.int64)
-            shares = start_cell(mine, offsets, my_costs, items, cell_counts, times, by_load)
-            cell_bound = simple_bound(mine, by_load, cell_counts, offsets, my_costs)
-            target = max(floors[layer, 0], cell_bound) * (1 + tolerance)
-            if effort[MAX_STEPS] > 0 and largest_of(times) > target:
-                heaviest = largest_average(mine, cell_counts)
-                close = search_cell(
-                    mine, by_load, offsets, my_costs, target, tolerance, heaviest, effort, _mix(seed, layer, node),
-                    items, cell_counts, shares, times,
+        best, bound = np.inf, max(floors[layer], total_of(scaled) / speed_of(costs))
+        for k in range(choices.shape[1]):
+            if choice_bounds[layer, k] * (1 + tolerance) >= best or best <= bound * (1 + tolerance):
+                break
+            largest = 0.0
+            for node in range(num_nodes):
+                here = slice(node_starts[node], node_starts[node + 1])
+                my_ranks, my_costs = ranks[here], costs[here]
+                experts = _experts_of(node, choices[layer, k], num_experts)
+                mine = np.empty(experts.size)
+                for e in range(experts.size):
+                    mine[e] = scaled[experts[e]]
+                offsets = _offsets_of(my_ranks, slot_offsets, experts.size)
+                items = np.empty(offsets[-1], np.int64)
+                cell_counts = np.empty(experts.size, np.int64)
+                times = np.empty(my_ranks.size)
+                by_load = np.empty(experts.size, np.int64)
+                shares = start_cell(mine, offsets, my_costs, items, cell_counts, times, by_load)
+                cell_bound = simple_bound(mine, by_load, cell_counts, offsets, my_costs)
+                target = max(choice_bounds[layer, k], cell_bound) * (1 + tolerance)
+                if effort[MAX_STEPS] > 0 and largest_of(times) > target:
+                    heaviest = largest_average(mine, cell_counts)
+                    close = search_cell(
+                        mine, by_load, offsets, my_costs, target, tolerance, heaviest, effort, _mix(seed, layer, node),
+                        items, cell_counts, shares, times,
+                    )  # fmt: skip
+                    cell_bound = max(cell_bound, close)
+                if num_nodes == 1 and offsets[-1] == _num_slots(my_ranks, slot_offsets):
+                    bound = max(bound, cell_bound)
+                time = _write_cell(
+                    mine, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times,
+                    trial_slots, trial_counts,
                 )  # fmt: skip
-                cell_bound = max(cell_bound, close)
-            if num_nodes == 1 and offsets[-1] == _num_slots(my_ranks, slot_offsets):
-                bound = max(bound, cell_bound)
-            time = _write_cell(
-                mine, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times,
-                slots[layer], counts[layer],
-            )  # fmt: skip
-            largest = max(largest, time)
+                largest = max(largest, time)
+            if largest < best:
+                best = largest
+                _keep_layer(ranks, slot_offsets, trial_slots, trial_counts, slots[layer], counts[layer])
         unit = 0.0 if zero else 1.0
         stats[layer, MEAN] = math.ldexp(unit * total_of(scaled) / speed_of(costs), exponent)
-        stats[layer, LARGEST] = math.ldexp(unit * largest, exponent)
-        stats[layer, BOUND] = math.ldexp(unit * min(bound, largest), exponent)
+        stats[layer, LARGEST] = math.ldexp(unit * best, exponent)
+        stats[layer, BOUND] = math.ldexp(unit * min(bound, best), exponent)
+
+
+@part
+def _keep_layer(ranks, slot_offsets, trial_slots, trial_counts, slots, counts):  # type: ignore[no-untyped-def]
+    for rank in ranks:
+        for slot in range(slot_offsets[rank], slot_offsets[rank + 1]):
+            slots[slot] = trial_slots[slot]
+    for expert in range(counts.size):
+        counts[expert] = trial_counts[expert]
 
 
 @part

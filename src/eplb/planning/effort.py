@@ -21,21 +21,24 @@ class Effort:
         Other replica counts that are packed and refined while a gap is left.
     max_restarts : int
         Local searches from a disturbed plan while a gap is left.
-    max_group_bounds : int
-        Node bounds computed while choosing the nodes of the groups.
+    max_choices : int
+        Choices of nodes for the groups that are planned while a gap is left.
+    max_visits : int
+        Steps of the search for these choices.
     """
 
     tolerance: float
     max_steps: int
     max_recounts: int
     max_restarts: int
-    max_group_bounds: int
+    max_choices: int
+    max_visits: int
 
 
 EFFORTS = {
-    "fast": Effort(tolerance=0.0, max_steps=0, max_recounts=0, max_restarts=0, max_group_bounds=500),
-    "balanced": Effort(tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_group_bounds=500),
-    "thorough": Effort(tolerance=0.0, max_steps=20_000, max_recounts=64, max_restarts=400, max_group_bounds=20_000),
+    "fast": Effort(tolerance=0.0, max_steps=0, max_recounts=0, max_restarts=0, max_choices=1, max_visits=1_000),
+    "balanced": Effort(tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_choices=4, max_visits=1_000),
+    "thorough": Effort(tolerance=0.0, max_steps=20_000, max_recounts=64, max_restarts=400, max_choices=64, max_visits=100_000),
 }
 
 

@@ -156,7 +156,7 @@ def _plan_layers(
 
     num_layers, num_experts = loads.shape
     machine = machine_for(topology, num_experts, groups)
-    node_of_group, floors = _spread(loads, machine, groups, effort)
+    choices = _choices(loads, machine, groups, effort)
     slots = np.full((num_layers, topology.num_slots), -1, dtype=np.int32)
     counts = np.empty((num_layers, num_experts), dtype=np.int32)
     stats = np.empty((num_layers, 3))
@@ -165,7 +165,7 @@ def _plan_layers(
     over_layers(
         plan_layers,
         num_layers,
-        (loads, machine.slot_offsets, machine.ranks, machine.costs, machine.node_starts, node_of_group, floors)
+        (loads, machine.slot_offsets, machine.ranks, machine.costs, machine.node_starts, *choices)
         + (effort.tolerance, work, np.uint64(seed), slots, counts, stats),
         min_layers=max(1, worth // topology.num_slots),
     )
@@ -174,21 +174,21 @@ def _plan_layers(
     return Placement.from_planner(slots, topology, counts, layer_ids), certificate
 
 
-def _spread(
+def _choices(
     loads: NDArray[np.float64], machine: Machine, groups: int, effort: Effort
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the node of each group, [L, G], and the bounds that follow, [L, 2]; one group without groups."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return choices of a node for each group, [L, K, G], their bounds [L, K], and a bound for all choices, [L]."""
     num_layers, num_experts = loads.shape
     if machine.num_nodes == 1:
-        return np.zeros((num_layers, 1), dtype=np.int64), np.zeros((num_layers, 2))
+        return np.zeros((num_layers, 1, 1), dtype=np.int64), np.zeros((num_layers, 1)), np.zeros(num_layers)
     from eplb.kernels.groups import spread_layers
     from eplb.kernels.threads import over_layers
 
-    node_of_group = np.zeros((num_layers, groups), dtype=np.int64)
-    floors = np.zeros((num_layers, 2))
-    args = (loads, num_experts // groups, machine.nodes, effort.max_group_bounds, node_of_group, floors)
+    choices = np.zeros((num_layers, effort.max_choices, groups), dtype=np.int64)
+    bounds, floors = np.empty((num_layers, effort.max_choices)), np.empty(num_layers)
+    args = (loads, num_experts // groups, machine.nodes, effort.max_visits, choices, bounds, floors)
     over_layers(spread_layers, num_layers, args)
-    return node_of_group, floors
+    return choices, bounds, floors
 
 
 @contextmanager
