@@ -143,11 +143,11 @@ def _from_mapping(content: Mapping[str, Any]) -> LoadTrace:
 
 
 def _read_torch(file: Path) -> LoadTrace:
+    _check_size(file.stat().st_size)
     try:
         import torch
     except ImportError:
         raise MissingDependencyError(f'{file}: PyTorch is needed to read it; pip install "eplb[torch]"') from None
-    _check_size(file.stat().st_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

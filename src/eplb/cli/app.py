@@ -37,7 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.callback(epilog="Exit codes: 0 done, 2 the input cannot be used (one line says why), 130 interrupted.")(_main)
+app.callback(
+    epilog="Exit codes: 0 done; 1 a bug, or the reader of the output went away; 2 the input cannot be used; 130 interrupted."
+)(_main)
 app.command("plan", epilog=EXAMPLE)(plan_command)
 app.command("demo")(demo_command)
 app.command("versions")(versions_command)

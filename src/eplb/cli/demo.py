@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +59,7 @@ def bundled_trace() -> LoadTrace:
     FileFormatError
         If the package was installed without its data, or they are too few to be halved.
     """
-    with resources.as_file(resources.files("eplb") / "data" / "tiny_moe.npz") as file:
+    with as_file(files("eplb") / "data" / "tiny_moe.npz") as file:
         if not file.is_file():
             raise FileFormatError("the bundled loads are missing from this installation; reinstall eplb")
         trace = LoadTrace.load(file)

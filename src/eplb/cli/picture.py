@@ -39,9 +39,9 @@ def picture(
     """
     glyphs = ASCII if ascii_only else BLOCKS
     num_bars = min(len(before), max(1, width))
-    side_by_side = 2 * num_bars + GAP <= width
-    room = (width - GAP) // 2 if side_by_side else width
-    bar_width = min(MAX_BAR_WIDTH, room // num_bars)
+    half = (width - GAP) // 2
+    side_by_side = half >= max(len("before"), num_bars)
+    bar_width = min(MAX_BAR_WIDTH, (half if side_by_side else width) // num_bars)
     top = max(float(before.max()), float(after.max())) or 1.0
     left = ["before", *_bars(_bucketed(before, num_bars) / top, bar_width, glyphs)]
     right = ["after", *_bars(_bucketed(after, num_bars) / top, bar_width, glyphs)]

@@ -17,7 +17,7 @@ from eplb.cli.progress import with_progress
 from eplb.cli.summary import Summary, summarize
 from eplb.reading import read_loads
 
-EXAMPLE = "Example: eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out placement.json"
+EXAMPLE = "Example: eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out plan.json"
 ONE_OBJECT = "Print one JSON object for programs, nothing else."
 NEARLY_BALANCED = 0.98
 LARGE_GAP = 0.005
@@ -68,13 +68,9 @@ def plan_command(
     FILE holds the loads:
 
     - .npz: an array 'loads', as eplb.LoadTrace saves it
-
     - .npy: an array
-
     - .json: nested lists, or an object with 'loads'
-
     - .csv: a line a layer, a column an expert; or the header layer,expert,load
-
     - .pt: a tensor, or a dict with 'loads' or 'logical_count'
 
     'Before' in the output is the placement without a plan: expert e of E on rank floor(e R / E), nothing redundant.

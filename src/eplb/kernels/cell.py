@@ -74,7 +74,7 @@ def search_cell(  # type: ignore[no-untyped-def]
         if recounting:
             if not _give_back(loads, needed, best / costs[first_least(costs)]):
                 continue
-            if not _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):
+            if not _pack_needed(loads, by_load, needed, offsets, costs, items, counts, shares, times):
                 continue
         elif attempt > 0 and attempt % WANDER == 0:
             _copy_plan(kept, plan)
@@ -127,26 +127,27 @@ def _give_back(loads, needed, ceiling):  # type: ignore[no-untyped-def]
 
 
 @part
-def _pack_needed(loads, needed, offsets, costs, items, counts, shares, times):  # type: ignore[no-untyped-def]
+def _pack_needed(loads, by_load, needed, offsets, costs, items, counts, shares, times):  # type: ignore[no-untyped-def]
     """Pack anew with the replicas `needed`, the rest going to the experts with one replica; whether ranks are distinct."""
     num_experts, num_ranks = loads.size, costs.size
-    singles = np.empty(num_experts)
+    singles = np.empty(num_experts, np.int64)
+    num_singles = 0
     left = items.size
-    for expert in range(num_experts):
-        singles[expert] = loads[expert] if needed[expert] == 1 else 0.0
-        left -= needed[expert] - 1
-    order = np.empty(num_experts, np.int64)
-    scratch = np.empty(num_experts, np.int64)
-    order_descending(singles, order, scratch)
-    highest_averages(singles, order, left, num_ranks, np.empty(0, np.int64), counts)
+    for expert in by_load:
+        counts[expert] = needed[expert]
+        if needed[expert] == 1:
+            singles[num_singles] = expert
+            num_singles += 1
+        else:
+            left -= needed[expert]
+    highest_averages(loads, singles[:num_singles], left, num_ranks, np.empty(0, np.int64), counts)
     placed = 0
     for expert in range(num_experts):
-        counts[expert] = min(num_ranks, counts[expert] + needed[expert] - 1)
-        shares[expert] = loads[expert] / counts[expert]
         placed += counts[expert]
     if placed != items.size:
         return False
-    order_descending(shares, order, scratch)
+    order = np.empty(num_experts, np.int64)
+    order_by_share(loads, counts, by_load, shares, order)
     return pack(shares, counts, order, offsets, costs, items, times) or separate_replicas(
         shares, offsets, costs, items, times
     )

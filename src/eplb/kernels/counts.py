@@ -10,7 +10,7 @@ from eplb.kernels.heap import sift_down, sift_up
 def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type: ignore[no-untyped-def]
     """Fill `counts` [E] so that the largest load per replica is least; return that average.
 
-    `order` [E] holds the experts by falling load. Each further replica goes to the largest ``loads / counts``, the
+    `order` holds the experts by falling load (`counts` of experts that are not in it stay). Each further replica goes to the largest ``loads / counts``, the
     lowest id among equals. No expert gets more than `max_count`; a non-empty `cover` [E + 1] also demands that the k
     largest counts sum to at most ``cover[k]`` (see `distinct_slots`). O(P log E) without `cover`.
     """
@@ -18,7 +18,7 @@ def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type
     for expert in order:
         counts[expert] = 1
     heap = np.empty(num_experts, np.int64)
-    negated = np.empty(num_experts)  # averages with their sign turned: the heap yields its smallest key
+    negated = np.empty(counts.size)  # averages with their sign turned: the heap yields its smallest key
     size = 0
     fresh = 0
     left = num_slots - num_experts

@@ -12,11 +12,14 @@ MEMO_GROUPS = 12
 
 
 @part
-def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, speed, fastest):  # type: ignore[no-untyped-def]
-    """Bound the largest rank time of a node that holds the groups ``members[:num_members]``: its mean, its averages."""
+def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, speed, fastest, rest):  # type: ignore[no-untyped-def]
+    """Bound the largest rank time of a node that holds the groups ``members[:num_members]``: its mean, its averages.
+
+    `rest` is a load that the node has besides.
+    """
     size = num_members * group_size
     mine = np.empty(size)
-    total = 0.0
+    total = rest
     for m in range(num_members):
         for k in range(group_size):
             load = loads[members[m] * group_size + k]
@@ -58,6 +61,9 @@ def spread_groups(loads, group_size, nodes, max_visits, choices, bounds):  # typ
             totals[group] += loads[group * group_size + k]
     order = np.empty(num_groups, np.int64)
     order_descending(totals, order, np.empty(num_groups, np.int64))
+    light = np.zeros(num_groups + 1)
+    for k in range(num_groups):
+        light[k + 1] = light[k] + totals[order[num_groups - 1 - k]]
     members = np.empty((num_nodes, num_groups), np.int64)
     sizes = np.zeros(num_nodes, np.int64)
     needs = np.zeros(num_nodes)
@@ -67,14 +73,14 @@ def spread_groups(loads, group_size, nodes, max_visits, choices, bounds):  # typ
             if not _may_take(nodes, sizes, node, group_size, num_groups - k):
                 continue
             members[node, sizes[node]] = order[k]
-            need = _bound(loads, group_size, nodes, members, node, sizes[node] + 1)
+            need = _bound(loads, group_size, nodes, light, members, node, sizes[node] + 1)
             if need < least:
                 best, least = node, need
         members[best, sizes[best]] = order[k]
         sizes[best] += 1
         needs[best] = least
     while max_visits > 0:
-        better, tried = _exchange_groups(loads, group_size, nodes, members, sizes, needs)
+        better, tried = _exchange_groups(loads, group_size, nodes, light, members, sizes, needs)
         max_visits -= tried
         if not better:
             break
@@ -85,7 +91,7 @@ def spread_groups(loads, group_size, nodes, max_visits, choices, bounds):  # typ
         for m in range(sizes[node]):
             choice[members[node, m]] = node
     _keep_choice(choice, largest_of(needs), choices, bounds)
-    return _branch_and_bound(loads, group_size, nodes, order, max_visits, choices, bounds)
+    return _branch_and_bound(loads, group_size, nodes, light, order, max_visits, choices, bounds)
 
 
 @part
@@ -111,9 +117,16 @@ def _keep_choice(choice, bound, choices, bounds):  # type: ignore[no-untyped-def
 
 
 @part
-def _bound(loads, group_size, nodes, members, node, size):  # type: ignore[no-untyped-def]
-    slots, num_ranks, speed, fastest = np.int64(nodes[node, 0]), np.int64(nodes[node, 1]), nodes[node, 3], nodes[node, 4]
-    return node_bound(loads, group_size, members[node], np.int64(size), slots, num_ranks, speed, fastest)
+def _bound(loads, group_size, nodes, light, members, node, size):  # type: ignore[no-untyped-def]
+    """Bound the largest rank time of `node` with the first `size` of its members and as many more as it must get.
+
+    `light` [G + 1] holds the load of the k lightest groups.
+    """
+    more = max(np.int64(nodes[node, 2]) - size, 0)
+    slots, num_ranks = np.int64(nodes[node, 0]) - more * group_size, np.int64(nodes[node, 1])
+    return node_bound(
+        loads, group_size, members[node], np.int64(size), slots, num_ranks, nodes[node, 3], nodes[node, 4], light[more]
+    )
 
 
 @part
@@ -128,7 +141,7 @@ def _may_take(nodes, sizes, node, group_size, left):  # type: ignore[no-untyped-
 
 
 @part
-def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type: ignore[no-untyped-def]
+def _exchange_groups(loads, group_size, nodes, light, members, sizes, bounds):  # type: ignore[no-untyped-def]
     """Swap a group of the slowest node with another, if both end below its bound; whether one did, and bounds tried."""
     top = first_largest(bounds)
     tried = 0
@@ -139,10 +152,10 @@ def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type:
         for mine in range(sizes[top]):
             for theirs in range(sizes[node]):
                 members[top, mine], members[node, theirs] = members[node, theirs], members[top, mine]
-                worse = _bound(loads, group_size, nodes, members, top, sizes[top])
+                worse = _bound(loads, group_size, nodes, light, members, top, sizes[top])
                 tried += 1
                 if worse < best:
-                    worse = max(worse, _bound(loads, group_size, nodes, members, node, sizes[node]))
+                    worse = max(worse, _bound(loads, group_size, nodes, light, members, node, sizes[node]))
                     tried += 1
                     if worse < best:
                         best, best_mine, best_node, best_theirs = worse, mine, node, theirs
@@ -151,8 +164,8 @@ def _exchange_groups(loads, group_size, nodes, members, sizes, bounds):  # type:
         return False, tried
     given, taken = members[top, best_mine], members[best_node, best_theirs]
     members[top, best_mine], members[best_node, best_theirs] = taken, given
-    bounds[top] = _bound(loads, group_size, nodes, members, top, sizes[top])
-    bounds[best_node] = _bound(loads, group_size, nodes, members, best_node, sizes[best_node])
+    bounds[top] = _bound(loads, group_size, nodes, light, members, top, sizes[top])
+    bounds[best_node] = _bound(loads, group_size, nodes, light, members, best_node, sizes[best_node])
     return True, tried
 
 
@@ -165,23 +178,23 @@ def _alike(nodes, a, b):  # type: ignore[no-untyped-def]
 
 
 @part
-def _least_bound(loads, group_size, nodes, members, num_groups):  # type: ignore[no-untyped-def]
+def _least_bound(loads, group_size, nodes, light, members, num_groups):  # type: ignore[no-untyped-def]
     """Return what even the group that needs most needs when it is alone on its best node."""
     floor = 0.0
     for group in range(num_groups):
         least = np.inf
         for node in range(len(nodes)):
             members[node, 0] = group
-            least = min(least, _bound(loads, group_size, nodes, members, node, np.int64(1)))
+            least = min(least, _bound(loads, group_size, nodes, light, members, node, np.int64(1)))
         floor = max(floor, least)
     return floor
 
 
 @part
-def _known_bound(loads, group_size, nodes, members, node, size, memo):  # type: ignore[no-untyped-def]
+def _known_bound(loads, group_size, nodes, light, members, node, size, memo):  # type: ignore[no-untyped-def]
     """Return the bound of a node, looked up in `memo` [N, 2^G] where there is one; nodes that are alike share it."""
     if memo.shape[1] == 0:
-        return _bound(loads, group_size, nodes, members, node, size)
+        return _bound(loads, group_size, nodes, light, members, node, size)
     mask = 0
     for m in range(size):
         mask |= 1 << members[node, m]
@@ -189,17 +202,17 @@ def _known_bound(loads, group_size, nodes, members, node, size, memo):  # type: 
     while like > 0 and _alike(nodes, like - 1, node):
         like -= 1
     if memo[like, mask] == 0.0:
-        memo[like, mask] = _bound(loads, group_size, nodes, members, node, size)
+        memo[like, mask] = _bound(loads, group_size, nodes, light, members, node, size)
     return memo[like, mask]
 
 
 @part
-def _branch_and_bound(loads, group_size, nodes, order, max_visits, choices, bounds):  # type: ignore[no-untyped-def]
+def _branch_and_bound(loads, group_size, nodes, light, order, max_visits, choices, bounds):  # type: ignore[no-untyped-def]
     """Look through all choices of nodes that could be among the best; return a bound that holds for every choice."""
     num_groups, num_nodes = order.size, len(nodes)
     members = np.empty((num_nodes, num_groups), np.int64)
     sizes = np.zeros(num_nodes, np.int64)
-    floor = _least_bound(loads, group_size, nodes, members, num_groups)
+    floor = _least_bound(loads, group_size, nodes, light, members, num_groups)
     memo = np.zeros((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0))
     path = np.zeros(num_groups, np.int64) - 1
     needs = np.zeros(num_groups + 1)
@@ -220,7 +233,7 @@ def _branch_and_bound(loads, group_size, nodes, order, max_visits, choices, boun
                     return min(bounds[0], floor)
                 max_visits -= 1
                 members[node, sizes[node]] = order[depth]
-                need = _known_bound(loads, group_size, nodes, members, node, sizes[node] + 1, memo)
+                need = _known_bound(loads, group_size, nodes, light, members, node, sizes[node] + 1, memo)
                 needs[depth + 1] = max(needs[depth], need)
                 placed = needs[depth + 1] < bounds[bounds.size - 1]
             if not placed:

@@ -74,16 +74,16 @@ def _nodes(
     nodes = np.zeros((starts.size - 1, 5))
     for n in range(len(nodes)):
         mine = ranks[starts[n] : starts[n + 1]]
-        slots = topology.slot_counts[mine]
-        most = slots.sum() // group_size
-        wanted = min(most, -(-slots.max() // group_size))
-        nodes[n] = slots.sum(), mine.size, max(1, wanted), topology.speeds[mine].sum(), topology.speeds[mine].max()
+        speeds = topology.speeds[mine]
+        nodes[n] = topology.slot_counts[mine].sum(), mine.size, 1, speeds.sum(), speeds.max()
     room = nodes[:, 0] // group_size
     if groups < len(nodes) or room.min() < 1 or room.sum() < groups:
         raise InfeasibleError(
             f"{groups} groups of {group_size} experts cannot be spread over {len(nodes)} nodes with "
             f"{nodes[:, 0].astype(int).tolist()} slots so that each keeps whole groups; use groups=1 or other slots"
         )
-    if nodes[:, 2].sum() > groups:  # some rank must hold an expert twice: then any group will do
-        nodes[:, 2] = 1
+    forced = np.maximum(1, groups - (room.sum() - room))  # the other nodes have no room for more
+    widest = np.maximum.reduceat(topology.slot_counts[ranks], starts[:-1])
+    distinct = np.maximum(forced, np.minimum(room, -(-widest // group_size)))  # or a rank holds an expert twice
+    nodes[:, 2] = distinct if distinct.sum() <= groups else forced
     return nodes

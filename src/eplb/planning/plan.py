@@ -130,15 +130,20 @@ def warm_up() -> None:
 def _one_window(loads: ArrayLike | Sequence[Any] | LoadTrace) -> NDArray[np.float64]:
     """Return loads [L, E] in float64: those given, or the mean of the windows given."""
     array = loads.loads if isinstance(loads, LoadTrace) else loads_array(loads)
-    if array.ndim == 3:
+    summed = array.ndim == 3
+    if summed:
         check_finite_nonnegative(array)
+        total = np.zeros(array.shape[1:])
         with np.errstate(over="ignore"):
-            array = array.astype(np.float64).sum(axis=0) / len(array)
+            for window in array:  # one after another: the order of a sum decides its last bit
+                total += window
+        array = total / len(array)
     matrix = np.require(array, np.float64, ["C", "A", "W"])  # numba would compile anew for any other kind
     with np.errstate(over="ignore", invalid="ignore"):
         sound = matrix.min() >= 0 and matrix.sum() < np.inf
     if not sound:
-        check_finite_nonnegative(matrix)
+        if not summed:
+            check_finite_nonnegative(matrix)
         raise LoadsError("loads: their sum is beyond the range of float64; scale them down")
     return matrix
 
