@@ -16,6 +16,7 @@ from shapes import Shape
 import eplb
 
 REFERENCE = "eplb fast"
+ARGSORT = "numpy.argsort"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

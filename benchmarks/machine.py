@@ -38,7 +38,8 @@ def machine(note: str = "") -> dict[str, Any]:
 
 def heading(facts: dict[str, Any]) -> str:
     """Return `facts` as the first paragraph of a results file."""
-    versions = ", ".join(f"{name} {facts[name]}" for name in ("eplb", "python", "numpy", "numba", "torch") if facts[name])
+    names = ("eplb", "python", "numpy", "numba", "torch")
+    versions = ", ".join(f"{name} {facts[name]}" for name in names if facts[name])
     busy = "shared with other work: trust ratios, not milliseconds" if facts["busy"] else "otherwise idle"
     lines = [
         f"{facts['date']}. {versions}.",

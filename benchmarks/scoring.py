@@ -61,9 +61,7 @@ def score(slots: Any, loads: NDArray[np.float32], shape: Shape, bound: NDArray[n
     )
 
 
-def balancedness_per_layer(
-    slots: NDArray[np.int64], loads: NDArray[np.float32], shape: Shape
-) -> NDArray[np.float64]:
+def balancedness_per_layer(slots: NDArray[np.int64], loads: NDArray[np.float32], shape: Shape) -> NDArray[np.float64]:
     """Return mean / largest rank load of each layer, [L]."""
     tokens = loads.astype(np.float64) / _counts(slots, shape.num_experts)
     slot_loads = np.take_along_axis(tokens, slots, axis=1)
@@ -78,7 +76,7 @@ def _checked(slots: Any, shape: Shape) -> NDArray[np.int64]:
         raise ValueError(f"unsound plan: expected integers {list(expected)}, got {array.dtype} {list(array.shape)}")
     array = array.astype(np.int64)
     if array.min() < 0 or array.max() >= shape.num_experts:
-        raise ValueError(f"unsound plan: expected experts 0 to {shape.num_experts - 1}, got {array.min()} to {array.max()}")
+        raise ValueError(f"unsound plan: expected ids 0 to {shape.num_experts - 1}, got {array.min()} to {array.max()}")
     missing = int((_counts(array, shape.num_experts) == 0).sum())
     if missing:
         raise ValueError(f"unsound plan: {missing} experts have no slot")

@@ -54,9 +54,7 @@ class Shape:
 
 
 _ALL = (
-    Shape(
-        name="v3-grouped", num_layers=58, num_experts=256, num_slots=288, num_ranks=32, num_nodes=4, num_groups=8
-    ),
+    Shape(name="v3-grouped", num_layers=58, num_experts=256, num_slots=288, num_ranks=32, num_nodes=4, num_groups=8),
     Shape(name="v3-global", num_layers=58, num_experts=256, num_slots=288, num_ranks=32),
     Shape(name="qwen3", num_layers=94, num_experts=128, num_slots=160, num_ranks=16),
     Shape(name="kimi", num_layers=60, num_experts=384, num_slots=448, num_ranks=64),

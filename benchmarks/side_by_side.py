@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import tables
-from contenders import REFERENCE, Contender, ours, peer
+from contenders import ARGSORT, REFERENCE, Contender, ours, peer
 from machine import machine
 from numpy.typing import NDArray
 from scoring import score
@@ -21,8 +21,6 @@ from shapes import DEFAULT_SHAPES, LOADS, SHAPES, Shape, loads_for
 from timing import peak_megabytes, side_by_side_ms
 
 import eplb
-
-ARGSORT = "numpy.argsort"
 
 
 def main(args: list[str] | None = None) -> None:

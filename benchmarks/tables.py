@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from contenders import REFERENCE
+from contenders import ARGSORT, REFERENCE
 from machine import heading
 from shapes import SHAPES
 
@@ -44,14 +44,23 @@ def markdown(facts: dict[str, Any], rows: list[Row]) -> str:
     for shape in dict.fromkeys(row["shape"] for row in rows):
         parts.append(f"## {SHAPES[shape].title}")
         parts.append(_table([row for row in rows if row["shape"] == shape]))
+        parts.append(_beside_argsort([row for row in rows if row["shape"] == shape], shape))
     return "\n\n".join(parts)
 
 
 def _table(rows: list[Row]) -> str:
     planners = dict.fromkeys(row["planner"] for row in rows)
-    lines = [_line(COLUMNS), _line("---" for _ in COLUMNS), _line(["upper bound", _shares(_per_load(rows, "bound")), *[""] * 6])]
+    bound = ["upper bound", _shares(_per_load(rows, "bound")), *[""] * (len(COLUMNS) - 2)]
+    lines = [_line(COLUMNS), _line("---" for _ in COLUMNS), _line(bound)]
     lines += [_line(_cells(name, [row for row in rows if row["planner"] == name])) for name in planners]
     return "\n".join(lines)
+
+
+def _beside_argsort(rows: list[Row], shape: str) -> str:
+    ratios = [1 / row["ratio"] for row in rows if row["planner"] == ARGSORT]
+    size = f"[{SHAPES[shape].num_layers}, {SHAPES[shape].num_slots}]"
+    each = " / ".join(f"{ratio:.1f}" for ratio in ratios)
+    return f"{REFERENCE} takes {each} times as long as `numpy.argsort` of random float32 {size}."
 
 
 def _per_load(rows: list[Row], key: str) -> list[float]:
@@ -73,7 +82,7 @@ def _cells(name: str, rows: list[Row]) -> list[str]:
 
 
 def _remarks(rows: list[Row]) -> str:
-    remarks = [f"{row['loads']}: {row['error']}" for row in rows if "error" in row]
+    remarks = list(dict.fromkeys(f"raised {row['error']}" for row in rows if "error" in row))
     if any(row.get("split_groups") for row in rows):
         remarks.append("splits groups over nodes")
     if any(row.get("changed_input") for row in rows):

@@ -18,7 +18,9 @@ MEGABYTE = 1e6
 RESET_PEAK = "5"
 
 
-def side_by_side_ms(calls: Mapping[str, Call], rounds: int, burst_s: float = 0.02, most_s: float = 6.0) -> dict[str, float]:
+def side_by_side_ms(
+    calls: Mapping[str, Call], rounds: int, burst_s: float = 0.02, most_s: float = 6.0
+) -> dict[str, float]:
     """Return the median milliseconds of each call; they take turns, so that noise of the machine hits all alike.
 
     Parameters

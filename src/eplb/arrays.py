@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from eplb.errors import InputError, LoadsError
 
+MAX_INT64 = 2**63 - 1
+
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """Return `array` set read-only (the array itself, not a copy)."""
@@ -17,11 +19,27 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
+def array_of(values: Any, what: str, error: type[InputError]) -> NDArray[Any]:
+    """Return `values`, array_like or a torch tensor, as a numpy array; else raise `error` that begins with `what`."""
+    try:
+        if hasattr(values, "detach") and hasattr(values, "cpu"):
+            values = values.detach().cpu()
+            if str(values.dtype) == "torch.bfloat16":  # numpy has none
+                values = values.float()
+            values = values.numpy()
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as exc:
+        raise error(f"{what}; {exc}") from None
+
+
 def integers(values: ArrayLike, name: str, error: type[InputError]) -> NDArray[np.int64]:
-    """Return `values` as a new 1-D int64 array, or raise `error` naming the first entry that is no integer."""
-    array = np.asarray(values)
+    """Return `values` as a new 1-D int64 array, or raise `error` naming the shape and dtype, or the first too large."""
+    array = array_of(values, f"{name}: expected a list of integers", error)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise error(f"{name}: expected a list of integers, got shape {array.shape} of dtype {array.dtype}")
+    if array.dtype.kind == "u" and (array > MAX_INT64).any():
+        index = int(np.argmax(array > MAX_INT64))
+        raise error(f"{name}: expected at most 2**63 - 1, got {array[index]} at index {index}")
     return array.astype(np.int64)
 
 
@@ -34,12 +52,7 @@ def loads_array(loads: ArrayLike | Sequence[Any], ndims: tuple[int, ...] = (2, 3
         For ragged or object arrays, complex or boolean ones, a wrong number of axes or an empty axis.
     """
     shapes = " or ".join({2: "[layers, experts]", 3: "[windows, layers, experts]"}[n] for n in ndims)
-    if hasattr(loads, "detach"):
-        loads = loads.detach().cpu().numpy()
-    try:
-        array = np.asarray(loads)
-    except ValueError as exc:
-        raise LoadsError(f"loads: expected a rectangular array {shapes}; {exc}") from None
+    array = array_of(loads, f"loads: expected a rectangular array {shapes}", LoadsError)
     if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
         raise LoadsError(f"loads: expected integers or floats of at most 64 bits, got dtype {array.dtype}")
     if array.ndim not in ndims:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.arrays import frozen
+from eplb.arrays import array_of, frozen
+from eplb.errors import LoadsError
 
 
 def ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -23,6 +24,11 @@ class PerLayer:
     ----------
     mean_load, largest_load, lower_bound : arrays [L]
         Mean rank load, largest rank load, and a proven lower bound on the largest, in the unit of the loads.
+
+    Raises
+    ------
+    LoadsError
+        If they are no arrays of numbers of one length.
     """
 
     mean_load: NDArray[np.float64]
@@ -30,8 +36,14 @@ class PerLayer:
     lower_bound: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        for array in (self.mean_load, self.largest_load, self.lower_bound):
-            frozen(array)
+        for name in ("mean_load", "largest_load", "lower_bound"):
+            array = array_of(getattr(self, name), f"{name}: expected numbers [layers]", LoadsError)
+            if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iuf":
+                raise LoadsError(f"{name}: expected numbers [layers], got shape {array.shape} of dtype {array.dtype}")
+            object.__setattr__(self, name, frozen(array.astype(np.float64)))
+        sizes = (self.mean_load.size, self.largest_load.size, self.lower_bound.size)
+        if len(set(sizes)) > 1:
+            raise LoadsError(f"mean_load, largest_load, lower_bound: expected one length, got {sizes}")
 
     @property
     def balancedness(self) -> NDArray[np.float64]:

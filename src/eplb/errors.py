@@ -1,14 +1,14 @@
 """What can go wrong, as a tree.
 
-    EplbError
-    ├── InputError (ValueError)        what the caller passed cannot be used
-    │   ├── LoadsError                 loads: shape, dtype, NaN, infinity, negative, overflow
-    │   ├── TopologyError              ranks, nodes, slots, speeds
-    │   ├── PlacementError             a placement that misses an expert, has foreign ids, another shape
-    │   ├── InfeasibleError            no sound plan exists for this input
-    │   ├── OptionError                an option out of its range
-    │   └── FileFormatError            a file that is truncated, not ours, or too large
-    └── MissingDependencyError (ImportError)   an extra is not installed; the message holds the command
+EplbError
+├── InputError (ValueError)        what the caller passed cannot be used
+│   ├── LoadsError                 loads: shape, dtype, NaN, infinity, negative, overflow
+│   ├── TopologyError              ranks, nodes, slots, speeds
+│   ├── PlacementError             a placement that misses an expert, has foreign ids, another shape
+│   ├── InfeasibleError            no sound plan exists for this input
+│   ├── OptionError                an option out of its range
+│   └── FileFormatError            a file that is truncated, not ours, or too large
+└── MissingDependencyError (ImportError)   an extra is not installed; the message holds the command
 """
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eplb.arrays import check_finite_nonnegative, frozen, loads_array
 from eplb.certificate import ratio
-from eplb.errors import LoadsError, OptionError
+from eplb.errors import LoadsError, OptionError, PlacementError
 from eplb.placement import Placement
 from eplb.trace import LoadTrace
 
@@ -65,7 +65,9 @@ def evaluate(placement: Placement, loads: ArrayLike | Sequence[Any] | LoadTrace,
     Raises
     ------
     LoadsError
-        If the loads do not fit the placement or hold NaN, infinite or negative entries.
+        If the loads do not fit the placement, hold NaN, infinite or negative entries, or sum up beyond float64.
+    PlacementError
+        If `placement` is none.
 
     Notes
     -----
@@ -82,13 +84,20 @@ def evaluate(placement: Placement, loads: ArrayLike | Sequence[Any] | LoadTrace,
         raise OptionError(f"split: expected 'even' or 'weighted', got {split!r}")
     if split == "weighted":
         raise NotImplementedError("split='weighted' is not built yet; use split='even'")
+    if not isinstance(placement, Placement):
+        raise PlacementError(f"placement: expected an eplb.Placement, got {type(placement).__name__}")
     array = loads.loads if isinstance(loads, LoadTrace) else loads_array(loads)
     check_finite_nonnegative(array)
     array = array[None] if array.ndim == 2 else array
     expected = (placement.num_layers, placement.num_experts)
     if array.shape[1:] != expected:
         raise LoadsError(f"loads: expected [..., {expected[0]} layers, {expected[1]} experts], got {array.shape}")
-    return _even(placement, array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        evaluation = _even(placement, array)
+        sums = np.stack([evaluation.mean_loads, evaluation.largest_loads]).sum(axis=2)
+    if not np.isfinite(sums).all():
+        raise LoadsError("loads: the sums of rank loads are beyond the range of float64; scale them down")
+    return evaluation
 
 
 def _even(placement: Placement, loads: NDArray[Any]) -> Evaluation:
@@ -101,10 +110,9 @@ def _even(placement: Placement, loads: NDArray[Any]) -> Evaluation:
     speed = topology.speeds[topology.alive].cumsum()[-1]
     for layer in range(num_layers):
         experts = placement.physical_to_logical[layer]
-        slot_loads = np.where(usable, loads[:, layer, experts] / placement.replica_counts[layer, experts], 0.0)
+        of_slots = np.where(usable, loads[:, layer, experts], 0)
+        slot_loads = of_slots / np.where(usable, placement.replica_counts[layer, experts], 1)
         rank_loads[:, layer] = np.add.reduceat(slot_loads, starts, axis=1) / topology.speeds
-        activated[:, layer] = np.add.reduceat((slot_loads > 0).astype(np.int64), starts, axis=1)
+        activated[:, layer] = np.add.reduceat((of_slots > 0).astype(np.int64), starts, axis=1)
     mean_loads = loads.sum(axis=2, dtype=np.float64) / speed
-    return Evaluation(
-        rank_loads=frozen(rank_loads), mean_loads=frozen(mean_loads), activated_experts=frozen(activated)
-    )
+    return Evaluation(rank_loads=frozen(rank_loads), mean_loads=frozen(mean_loads), activated_experts=frozen(activated))

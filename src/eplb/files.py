@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,8 +26,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], 
     target = Path(path)
     try:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as exc:
-        raise FileFormatError(f"{target}: cannot write here: {exc.strerror}") from None
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        raise FileFormatError(f"{target}: cannot write here: {getattr(exc, 'strerror', None) or exc}") from None
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -69,22 +71,43 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Return the JSON value in `path`."""
+    """Return the JSON value in `path`; an object that has a name twice is refused."""
     text = read_text(path)
     try:
-        return json.loads(text)
+        return parse_json(text)
     except (ValueError, RecursionError) as exc:
         raise FileFormatError(f"{path}: not valid JSON (truncated?): {exc}") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return the JSON value that `text` is, or raise `ValueError` or `RecursionError`."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for name, entry in pairs:
+        if name in value:
+            raise ValueError(f"the name {name!r} comes twice in one object")
+        value[name] = entry
+    return value
+
+
+@contextmanager
+def _decoding(file: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except FileFormatError:
+        raise
+    except Exception as exc:  # decoders of foreign bytes raise anything: zlib.error, TokenError, struct.error, ...
+        raise FileFormatError(f"{file}: not a readable {kind} file (truncated?): {exc}") from None
 
 
 def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Return the array in the `.npy` file `path`; pickled objects are refused."""
     file = existing_file(path)
-    try:
-        with file.open("rb") as stream:
-            return _read_array(stream, f"{file}", file.stat().st_size)
-    except (ValueError, EOFError, OSError) as exc:
-        raise FileFormatError(f"{file}: not a readable .npy file (truncated?): {exc}") from None
+    with _decoding(file, ".npy"), file.open("rb") as stream:
+        return _read_array(stream, f"{file}", file.stat().st_size)
 
 
 def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, NDArray[Any]]:
@@ -94,32 +117,27 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, 
     """
     file = existing_file(path)
     arrays: dict[str, NDArray[Any]] = {}
-    try:
-        with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                name = entry.filename.removesuffix(".npy")
+    with _decoding(file, ".npz"), zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            with archive.open(entry) as stream:  # opened even if foreign: this tells a damaged name from another array
                 if name in names and entry.filename.endswith(".npy"):
-                    with archive.open(entry) as stream:
-                        arrays[name] = _read_array(stream, f"{file}: array {name!r}", entry.file_size)
-    except FileFormatError:
-        raise
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError, RuntimeError, KeyError) as exc:
-        raise FileFormatError(f"{file}: not a readable .npz file (truncated?): {exc}") from None
-    except Exception as exc:  # zlib.error and lzma.LZMAError derive from Exception alone
-        raise FileFormatError(f"{file}: damaged .npz file: {exc}") from None
+                    arrays[name] = _read_array(stream, f"{file}: array {name!r}", entry.file_size)
     return arrays
 
 
 def _read_array(stream: IO[bytes], what: str, size: int) -> NDArray[Any]:
-    version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]
+    version = np.lib.format.read_magic(stream)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if header is None:
         raise FileFormatError(f"{what}: .npy format version {version} is not read")
-    shape, fortran, dtype = header(stream)  # type: ignore[arg-type]
+    shape, fortran, dtype = header(stream)
     if dtype.hasobject:
         raise FileFormatError(f"{what}: holds pickled Python objects, which are never loaded; save plain numbers")
     num_bytes = dtype.itemsize
     for length in shape:
+        if length < 0:
+            raise FileFormatError(f"{what}: shape {shape} has a negative length (damaged?)")
         num_bytes *= int(length)
     if num_bytes > MAX_ARRAY_BYTES:
         raise FileFormatError(f"{what}: shape {shape} needs {num_bytes:,} bytes, more than {MAX_ARRAY_BYTES:,}")
@@ -128,5 +146,9 @@ def _read_array(stream: IO[bytes], what: str, size: int) -> NDArray[Any]:
     data = stream.read(num_bytes)
     if len(data) < num_bytes:
         raise FileFormatError(f"{what}: expected {num_bytes:,} bytes of data, got {len(data):,} (truncated?)")
+    if stream.read(1):  # and at the end of a member, zipfile compares its checksum
+        raise FileFormatError(f"{what}: more data than shape {shape} needs (damaged, or several arrays?)")
+    if dtype.kind == "U" and np.frombuffer(data, f"{dtype.byteorder}u4").max(initial=0) > sys.maxunicode:
+        raise FileFormatError(f"{what}: holds characters beyond Unicode (damaged?)")
     array = np.frombuffer(data, dtype=dtype)
     return array.reshape(shape, order="F" if fortran else "C")

@@ -14,9 +14,9 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eplb.arrays import frozen, integers
+from eplb.arrays import array_of, frozen, integers
 from eplb.errors import FileFormatError, InputError, PlacementError, TopologyError
-from eplb.files import read_json, read_npz, write_atomically
+from eplb.files import parse_json, read_json, read_npz, write_atomically
 from eplb.topology import Topology
 
 FORMAT = "eplb.placement"
@@ -58,9 +58,11 @@ class Placement:
     _logical_to_physical: NDArray[np.int32] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.topology, Topology):
+            raise PlacementError(f"topology: expected an eplb.Topology, got {type(self.topology).__name__}")
         slots = _slot_array(self.physical_to_logical, self.topology)
         num_experts = self.num_experts if self.num_experts != -1 else int(slots.max()) + 1
-        if not isinstance(num_experts, (int, np.integer)) or num_experts < 1:
+        if isinstance(num_experts, bool) or not isinstance(num_experts, (int, np.integer)) or num_experts < 1:
             raise PlacementError(f"num_experts: expected an integer >= 1, got {num_experts!r}")
         if num_experts > slots.shape[1]:
             raise PlacementError(f"num_experts: {num_experts} experts cannot all stand in {slots.shape[1]} slots")
@@ -155,6 +157,8 @@ class Placement:
         PlacementError
             If `other` is a placement of another model: other layers or another number of experts.
         """
+        if not isinstance(other, Placement):
+            raise PlacementError(f"other: expected an eplb.Placement, got {type(other).__name__}")
         if (self.num_layers, self.num_experts) != (other.num_layers, other.num_experts):
             raise PlacementError(
                 f"other: expected {self.num_layers} layers x {self.num_experts} experts, "
@@ -214,8 +218,8 @@ class Placement:
         if Path(path).suffix.lower() == ".npz":
             arrays = read_npz(path, ("header", "layer_ids", "physical_to_logical"))
             try:
-                header = json.loads(str(arrays.pop("header")[()]))
-            except (KeyError, ValueError, IndexError):
+                header = parse_json(str(arrays.pop("header")[()]))
+            except (KeyError, ValueError, RecursionError):
                 raise FileFormatError(f"{path}: not a placement: no header of format {FORMAT!r}") from None
             if isinstance(header, dict):
                 header.update(arrays)
@@ -239,7 +243,7 @@ def _from_header(header: Any, path: str | os.PathLike[str]) -> Placement:
             physical_to_logical=header["physical_to_logical"],
             topology=Topology(**header["topology"]),
             num_experts=header["num_experts"],
-            layer_ids=header.get("layer_ids"),
+            layer_ids=cast("NDArray[np.int64]", header.get("layer_ids")),
         )
     except TypeError as exc:
         raise TopologyError(f"{path}: topology: {exc}") from None
@@ -255,18 +259,19 @@ def checked_layer_ids(layer_ids: ArrayLike | None, num_layers: int, error: type[
     if layer_ids is None:
         return frozen(np.arange(num_layers))
     ids = integers(layer_ids, "layer_ids", error)
-    if ids.size != num_layers or np.unique(ids).size != num_layers or ids.min() < 0:
-        raise error(f"layer_ids: expected {num_layers} distinct ids >= 0, got {ids[:8].tolist()} ({ids.size} in all)")
+    if ids.size != num_layers:
+        raise error(f"layer_ids: expected one id a layer ({num_layers}), got {ids.size}")
+    bad = np.ones(num_layers, dtype=np.bool_)
+    bad[np.unique(ids, return_index=True)[1]] = False
+    bad |= ids < 0
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise error(f"layer_ids: expected distinct ids >= 0, got {ids[index]} at index {index}")
     return frozen(ids)
 
 
 def _slot_array(values: ArrayLike | Sequence[Any], topology: Topology) -> NDArray[np.int32]:
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
-    try:
-        array = np.asarray(values)
-    except ValueError as exc:
-        raise PlacementError(f"physical_to_logical: expected a rectangular array [layers, slots]; {exc}") from None
+    array = array_of(values, "physical_to_logical: expected a rectangular array [layers, slots]", PlacementError)
     if array.dtype.kind not in "iu":
         raise PlacementError(f"physical_to_logical: expected integers, got dtype {array.dtype}")
     if array.ndim != 2 or len(array) == 0 or array.shape[1] != topology.num_slots:
@@ -275,7 +280,11 @@ def _slot_array(values: ArrayLike | Sequence[Any], topology: Topology) -> NDArra
             f"got shape {array.shape}"
         )
     if int(array.max()) > 2**31 - 1 or int(array.min()) < -1:
-        raise PlacementError("physical_to_logical: expected ids of -1 to 2**31 - 1")
+        layer, slot = (int(i) for i in np.argwhere((array < -1) | (array > 2**31 - 1))[0])
+        raise PlacementError(
+            f"physical_to_logical: expected ids of -1 to 2**31 - 1, got {array[layer, slot]} at layer {layer}, "
+            f"slot {slot}"
+        )
     return np.array(array, dtype=np.int32, order="C")
 
 

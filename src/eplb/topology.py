@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eplb.arrays import frozen, integers
+from eplb.arrays import array_of, frozen, integers
 from eplb.errors import TopologyError
 
 MAX_RANKS = 2**20
@@ -129,6 +129,13 @@ def _positive(value: Any, name: str, most: int = MAX_SLOTS) -> int:
     return int(value)
 
 
+def _is_list(value: Any) -> bool:
+    try:
+        return np.ndim(value) > 0
+    except ValueError:  # ragged lists, which `integers` names
+        return True
+
+
 def _one_per_rank(values: ArrayLike, num_ranks: int, name: str) -> NDArray[np.int64]:
     array = integers(values, name, TopologyError)
     if array.size != num_ranks:
@@ -137,7 +144,7 @@ def _one_per_rank(values: ArrayLike, num_ranks: int, name: str) -> NDArray[np.in
 
 
 def _per_rank(value: int | Sequence[int], num_ranks: int, name: str) -> NDArray[np.int64]:
-    if np.ndim(value) == 0:
+    if not _is_list(value):
         return np.full(num_ranks, _positive(value, name), dtype=np.int64)
     array = _one_per_rank(value, num_ranks, name)
     if array.min() < 1 or array.max() > MAX_SLOTS:
@@ -150,7 +157,7 @@ def _per_rank(value: int | Sequence[int], num_ranks: int, name: str) -> NDArray[
 
 
 def _nodes(value: int | Sequence[int], num_ranks: int) -> NDArray[np.int64]:
-    if np.ndim(value) == 0:
+    if not _is_list(value):
         num_nodes = _positive(value, "num_nodes")
         if num_nodes > num_ranks:
             raise TopologyError(f"num_nodes: expected at most one node a rank ({num_ranks}), got {num_nodes}")
@@ -165,12 +172,11 @@ def _nodes(value: int | Sequence[int], num_ranks: int) -> NDArray[np.int64]:
 def _speeds(value: Sequence[float] | None, num_ranks: int) -> NDArray[np.float64]:
     if value is None:
         return np.ones(num_ranks)
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TopologyError(f"rank_speeds: expected one number a rank ({num_ranks}), got {value!r}") from None
-    if array.shape != (num_ranks,):
-        raise TopologyError(f"rank_speeds: expected one number a rank ({num_ranks}), got shape {array.shape}")
+    expected = f"rank_speeds: expected one number a rank ({num_ranks})"
+    given = array_of(value, expected, TopologyError)
+    if given.shape != (num_ranks,) or given.dtype.kind not in "iuf":
+        raise TopologyError(f"{expected}, got shape {given.shape} of dtype {given.dtype}")
+    array = given.astype(np.float64)
     bad = ~((array >= 1e-6) & (array <= 1e6))
     if bad.any():
         rank = int(np.argmax(bad))
@@ -183,8 +189,10 @@ def _speeds(value: Sequence[float] | None, num_ranks: int) -> NDArray[np.float64
 def _alive(failed: Sequence[int], num_ranks: int) -> NDArray[np.bool_]:
     alive = np.ones(num_ranks, dtype=np.bool_)
     ranks = integers(failed, "failed_ranks", TopologyError)
-    if ranks.size and (ranks.min() < 0 or ranks.max() >= num_ranks):
-        raise TopologyError(f"failed_ranks: expected ranks 0 to {num_ranks - 1}, got {ranks.tolist()}")
+    bad = (ranks < 0) | (ranks >= num_ranks)
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise TopologyError(f"failed_ranks: expected ranks 0 to {num_ranks - 1}, got {ranks[index]} at index {index}")
     alive[ranks] = False
     if not alive.any():
         raise TopologyError(f"failed_ranks: all {num_ranks} ranks failed; at least one must work")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.arrays import check_finite_nonnegative, frozen, loads_array
+from eplb.arrays import check_finite_nonnegative, frozen, integers, loads_array
 from eplb.errors import FileFormatError, InputError, LoadsError
 from eplb.files import read_npz, write_atomically
 from eplb.placement import checked_layer_ids
@@ -65,7 +65,10 @@ class LoadTrace:
         if loads.ndim == 2:
             loads = loads[None]
         check_finite_nonnegative(loads)
-        if self.phase not in PHASES:
+        for name in ("model", "window"):
+            if not isinstance(getattr(self, name), str):
+                raise LoadsError(f"{name}: expected a text, got {getattr(self, name)!r}")
+        if not isinstance(self.phase, str) or self.phase not in PHASES:
             raise LoadsError(f"phase: expected one of {', '.join(PHASES)}, got {self.phase!r}")
         put = object.__setattr__
         put(self, "loads", frozen(loads))
@@ -96,15 +99,18 @@ class LoadTrace:
         Raises
         ------
         LoadsError
-            If `size` or `step` is below 1, or `size` is more than there are windows.
+            If `size` or `step` is below 1, or `size` is more than there are windows, or a sum may be out of range.
         """
         step = size if step is None else step
-        if size < 1 or step < 1 or size > self.num_windows:
-            raise LoadsError(f"windows: expected 1 <= size <= {self.num_windows} and step >= 1, got {size} and {step}")
+        whole = isinstance(size, (int, np.integer)) and isinstance(step, (int, np.integer))
+        if not whole or size < 1 or step < 1 or size > self.num_windows:
+            raise LoadsError(
+                f"windows: expected integers 1 <= size <= {self.num_windows} and step >= 1, got {size!r} and {step!r}"
+            )
         starts = range(0, self.num_windows - size + 1, step)
-        tokens = None if self.tokens is None else np.array([self.tokens[s : s + size].sum() for s in starts])
+        tokens = None if self.tokens is None else _sums(self.tokens, starts, size)
         return LoadTrace(
-            loads=np.stack([self.loads[s : s + size].sum(axis=0) for s in starts]),
+            loads=_sums(self.loads, starts, size),
             layer_ids=self.layer_ids,
             model=self.model,
             window=f"{size} x ({self.window or 'window'})" if size > 1 else self.window,
@@ -156,10 +162,29 @@ class LoadTrace:
                 window=_text(arrays, "window", ""),
                 phase=_text(arrays, "phase", "mixed"),
                 tokens=arrays.get("tokens"),
-                labels=None if "labels" not in arrays else tuple(str(s) for s in arrays["labels"].ravel()),
+                labels=_label_list(arrays.get("labels")),
             )
         except InputError as exc:
             raise type(exc)(f"{path}: {exc}") from None
+
+
+def _sums(array: NDArray[Any], starts: range, size: int) -> NDArray[Any]:
+    """Return the sum of `size` entries from each of `starts` on; floats are summed in float64."""
+    if array.dtype.kind in "iu" and int(array.max()) * size >= 2**63:
+        raise LoadsError(
+            f"windows: {size} windows of up to {array.max()} may exceed 64 bits; store the loads as floats"
+        )
+    dtype = np.float64 if array.dtype.kind == "f" else None
+    with np.errstate(over="ignore"):  # the new trace refuses what is infinite
+        return np.stack([array[s : s + size].sum(axis=0, dtype=dtype) for s in starts])
+
+
+def _label_list(labels: NDArray[Any] | None) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if labels.ndim != 1 or labels.dtype.kind != "U":
+        raise FileFormatError(f"labels: expected a list of texts, got shape {labels.shape} of dtype {labels.dtype}")
+    return tuple(labels.tolist())
 
 
 def _text(arrays: dict[str, NDArray[Any]], name: str, default: str) -> str:
@@ -174,15 +199,20 @@ def _text(arrays: dict[str, NDArray[Any]], name: str, default: str) -> str:
 def _tokens(values: Sequence[int] | NDArray[np.int64] | None, num_windows: int) -> NDArray[np.int64] | None:
     if values is None:
         return None
-    array = np.asarray(values)
-    if array.shape != (num_windows,) or array.dtype.kind not in "iu" or array.min() < 0:
-        raise LoadsError(f"tokens: expected {num_windows} integers >= 0, one a window, got shape {array.shape}")
-    return frozen(array.astype(np.int64))
+    tokens = integers(values, "tokens", LoadsError)
+    if tokens.size != num_windows:
+        raise LoadsError(f"tokens: expected one integer a window ({num_windows}), got {tokens.size}")
+    if tokens.min() < 0:
+        index = int(np.argmax(tokens < 0))
+        raise LoadsError(f"tokens: expected integers >= 0, got {tokens[index]} at index {index}")
+    return frozen(tokens)
 
 
 def _labels(values: Sequence[str] | None, num_windows: int) -> tuple[str, ...] | None:
     if values is None:
         return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise LoadsError(f"labels: expected a list of texts, one a window ({num_windows}), got {values!r}")
     labels = tuple(str(value) for value in values)
     if len(labels) != num_windows:
         raise LoadsError(f"labels: expected one a window ({num_windows}), got {len(labels)}")

@@ -48,7 +48,17 @@ def loads(rng):
         Topology(num_ranks=2, slots_per_rank=100),
         Topology(num_ranks=1, slots_per_rank=64),
     ],
-    ids=["even", "3 ranks", "uneven", "very uneven", "speeds", "failed", "one slot", "more slots than experts", "one rank"],
+    ids=[
+        "even",
+        "3 ranks",
+        "uneven",
+        "very uneven",
+        "speeds",
+        "failed",
+        "one slot",
+        "more slots than experts",
+        "one rank",
+    ],
 )
 def test_plans_are_sound_on_any_machine(loads, topology, effort):
     """Nothing has to divide anything: the plan is sound wherever one exists."""

@@ -38,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback(
-    epilog="Exit codes: 0 done; 1 a bug, or the reader of the output went away; 2 the input cannot be used; 130 interrupted."
+    epilog="Exit codes: 0 done; 1 a bug, or the reader of the output left; 2 the input cannot be used; 130 interrupted."
 )(_main)
 app.command("plan", epilog=EXAMPLE)(plan_command)
 app.command("demo")(demo_command)

@@ -61,10 +61,10 @@ def _show_plain(future: Future[Result], console: Console) -> None:
 
 
 def _compiling() -> bool:
-    """Whether the planner's kernels are imported and not compiled yet."""
-    layers = sys.modules.get("eplb.kernels.layers")
-    kernel = getattr(layers, "plan_layers", None)
-    return kernel is not None and not getattr(kernel, "signatures", True)
+    """Whether the planner was not found in the cache and is not compiled yet."""
+    kernel = getattr(sys.modules.get("eplb.kernels.layers"), "plan_layers", None)
+    stats = getattr(kernel, "stats", None)
+    return stats is not None and bool(stats.cache_misses) and not getattr(kernel, "signatures", True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.compiling import part
 from eplb.kernels.counts import largest_average
 from eplb.kernels.ordering import order_descending
@@ -18,7 +19,7 @@ PRICES = 8
 
 
 @part
-def level_bound(loads, by_load, offsets, costs):  # type: ignore[no-untyped-def]
+def level_bound(loads: Floats, by_load: Ints, offsets: Ints, costs: Floats) -> float:
     """Time when the load is levelled over the ranks, none taking more than its slots can: even halves of the hottest.
 
     Rank r takes at most the sum of its S_r largest loads. The least T with sum_r min(T * speed_r, most_r) >= W.
@@ -53,7 +54,7 @@ def level_bound(loads, by_load, offsets, costs):  # type: ignore[no-untyped-def]
 
 
 @part
-def speed_bound(loads, num_slots, costs, high):  # type: ignore[no-untyped-def]
+def speed_bound(loads: Floats, num_slots: int, costs: Floats, high: float) -> float:
     """Least T at which replicas small enough for ranks fast enough fit in the slots; `high` is a T that is reached.
 
     A replica of load x needs a rank of speed x / T at least, so c replicas need c ranks of speed w / (c T).
@@ -83,7 +84,7 @@ def speed_bound(loads, num_slots, costs, high):  # type: ignore[no-untyped-def]
 
 
 @part
-def fill_bound(loads, num_slots, offsets, costs):  # type: ignore[no-untyped-def]
+def fill_bound(loads: Floats, num_slots: int, offsets: Ints, costs: Floats) -> float:
     """Time of the rank that suffers most from having to fill its slots: they hold distinct experts, however small."""
     spare = num_slots - loads.size
     ones = np.empty(loads.size, np.int64)
@@ -99,7 +100,7 @@ def fill_bound(loads, num_slots, offsets, costs):  # type: ignore[no-untyped-def
 
 
 @part
-def company_bound(loads, num_slots, offsets, costs, heaviest, high):  # type: ignore[no-untyped-def]
+def company_bound(loads: Floats, num_slots: int, offsets: Ints, costs: Floats, heaviest: float, high: float) -> float:
     """Time of the rank with the heaviest replica, which keeps company with S - 1 other experts.
 
     If the heaviest replica has load x, every expert has at least ceil(w / x) replicas; what the slots leave over can
@@ -132,7 +133,7 @@ def company_bound(loads, num_slots, offsets, costs, heaviest, high):  # type: ig
 
 
 @part
-def _least_company(loads, counts, size, spare, max_count):  # type: ignore[no-untyped-def]
+def _least_company(loads: Floats, counts: Ints, size: int, spare: int, max_count: int) -> float:
     """Bound from below the load of `size` distinct experts, given `counts` and `spare` further replicas.
 
     Lagrange: for any price q, the sum of the `size` smallest min_c (w / c + q (c - counts)) less q * spare.
@@ -166,7 +167,7 @@ def _least_company(loads, counts, size, spare, max_count):  # type: ignore[no-un
 
 
 @part
-def _least_sum(values, size, order, scratch):  # type: ignore[no-untyped-def]
+def _least_sum(values: Floats, size: int, order: Ints, scratch: Ints) -> float:
     """Return the sum of the `size` smallest values."""
     order_descending(values, order, scratch)
     total = 0.0
@@ -176,8 +177,9 @@ def _least_sum(values, size, order, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def simple_bound(loads, by_load, counts, offsets, costs):  # type: ignore[no-untyped-def]
-    """Return the larger of the levelled time and the least largest average; `counts` are those of highest averages."""
+def simple_bound(cell: Cell) -> float:
+    """Return the larger of the levelled time and the least largest average, for counts of highest averages."""
+    loads, by_load, offsets, costs = cell.loads, cell.by_load, cell.offsets, cell.costs
     num_ranks = costs.size
     total, speed, fastest, even = 0.0, 0.0, costs[0], True
     for expert in range(loads.size):
@@ -187,11 +189,11 @@ def simple_bound(loads, by_load, counts, offsets, costs):  # type: ignore[no-unt
         fastest = min(fastest, costs[rank])
         even = even and costs[rank] == costs[0] and offsets[rank + 1] - offsets[rank] == offsets[1]
     mean = total / speed if even else level_bound(loads, by_load, offsets, costs)
-    return max(mean, largest_average(loads, counts) * fastest)
+    return max(mean, largest_average(loads, cell.counts) * fastest)
 
 
 @part
-def close_bound(loads, offsets, costs, heaviest, high):  # type: ignore[no-untyped-def]
+def close_bound(loads: Floats, offsets: Ints, costs: Floats, heaviest: float, high: float) -> float:
     """Return the largest of the bounds that take longer; `heaviest` is the least largest average, `high` is reached."""
     num_ranks = costs.size
     num_slots = offsets[num_ranks]

@@ -29,7 +29,7 @@ def kernel(function: Kernel) -> Kernel:
     """Compile `function` on first call from Python: no GIL, no fastmath, kept on disk where possible."""
     folder = cache_folder()
     with _lock, _numba_cache_in(folder):
-        return numba.njit(nogil=True, cache=folder is not None, error_model="numpy")(function)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True, cache=folder is not None, error_model="numpy")(function)
 
 
 def part(function: Kernel) -> Kernel:
@@ -38,7 +38,7 @@ def part(function: Kernel) -> Kernel:
     Without an entry for Python and a file of its own, which take a third of the compile time.
     """
     options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    return numba.njit(**options)(function)
 
 
 @cache
@@ -83,9 +83,10 @@ def _lasting_folders() -> Iterator[Path]:
     if chosen:
         yield Path(chosen)
     yield Path(__file__).parent / "__pycache__"
-    caches = os.environ.get("XDG_CACHE_HOME") or os.environ.get("HOME", "") and os.path.join(os.environ["HOME"], ".cache")
-    if caches:
-        yield Path(caches) / "eplb"
+    if os.environ.get("XDG_CACHE_HOME"):
+        yield Path(os.environ["XDG_CACHE_HOME"]) / "eplb"
+    elif os.environ.get("HOME"):
+        yield Path(os.environ["HOME"]) / ".cache" / "eplb"
 
 
 def _can_write(folder: Path) -> bool:

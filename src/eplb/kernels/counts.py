@@ -2,17 +2,19 @@
 
 import numpy as np
 
+from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import part
 from eplb.kernels.heap import sift_down, sift_up
 
 
 @part
-def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type: ignore[no-untyped-def]
+def highest_averages(loads: Floats, order: Ints, num_slots: int, max_count: int, cover: Ints, counts: Ints) -> float:
     """Fill `counts` [E] so that the largest load per replica is least; return that average.
 
-    `order` holds the experts by falling load (`counts` of experts that are not in it stay). Each further replica goes to the largest ``loads / counts``, the
-    lowest id among equals. No expert gets more than `max_count`; a non-empty `cover` [E + 1] also demands that the k
-    largest counts sum to at most ``cover[k]`` (see `distinct_slots`). O(P log E) without `cover`.
+    `order` holds the experts by falling load (`counts` of experts that are not in it stay). Each further replica goes
+    to the largest ``loads / counts``, the lowest id among equals. No expert gets more than `max_count`; a non-empty
+    `cover` [E + 1] also demands that the k largest counts sum to at most ``cover[k]`` (see `distinct_slots`).
+    O(P log E) without `cover`.
     """
     num_experts = order.size
     for expert in order:
@@ -49,7 +51,7 @@ def highest_averages(loads, order, num_slots, max_count, cover, counts):  # type
 
 
 @part
-def largest_average(loads, counts):  # type: ignore[no-untyped-def]
+def largest_average(loads: Floats, counts: Ints) -> float:
     """Return the largest ``loads / counts``."""
     largest = 0.0
     for expert in range(counts.size):
@@ -60,7 +62,7 @@ def largest_average(loads, counts):  # type: ignore[no-untyped-def]
 
 
 @part
-def distinct_slots(offsets, num_experts):  # type: ignore[no-untyped-def]
+def distinct_slots(offsets: Ints, num_experts: int) -> Ints:
     """Return `cover` [E + 1]: the slots that k experts can fill when no rank holds one of them twice.
 
     Counts can be placed without two replicas of an expert on a rank exactly if, for every k, the k largest sum to at
@@ -74,7 +76,7 @@ def distinct_slots(offsets, num_experts):  # type: ignore[no-untyped-def]
 
 
 @part
-def _may_grow(counts, expert, cover):  # type: ignore[no-untyped-def]
+def _may_grow(counts: Ints, expert: int, cover: Ints) -> bool:
     """Whether one more replica of `expert` keeps the counts within `cover`."""
     most = 0
     for count in counts:

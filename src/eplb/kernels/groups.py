@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.counts import highest_averages
 from eplb.kernels.ordering import order_descending
@@ -12,7 +13,17 @@ MEMO_GROUPS = 12
 
 
 @part
-def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, speed, fastest, rest):  # type: ignore[no-untyped-def]
+def node_bound(
+    loads: Floats,
+    group_size: int,
+    members: Ints,
+    num_members: int,
+    num_slots: int,
+    num_ranks: int,
+    speed: float,
+    fastest: float,
+    rest: float,
+) -> float:
     """Bound the largest rank time of a node that holds the groups ``members[:num_members]``: its mean, its averages.
 
     `rest` is a load that the node has besides.
@@ -33,7 +44,17 @@ def node_bound(loads, group_size, members, num_members, num_slots, num_ranks, sp
 
 
 @kernel
-def spread_layers(first, last, loads, group_size, nodes, max_visits, choices, bounds, floors):  # type: ignore[no-untyped-def]
+def spread_layers(
+    first: int,
+    last: int,
+    loads: Floats,
+    group_size: int,
+    nodes: Floats,
+    max_visits: int,
+    choices: Ints,
+    bounds: Floats,
+    floors: Floats,
+) -> None:
     """Choose nodes for the groups of the layers `first` to `last` - 1 of `loads` [L, E], several ways.
 
     Fills `choices` [L, K, G] with the node of each group, `bounds` [L, K] with the largest node bound of each choice,
@@ -47,7 +68,9 @@ def spread_layers(first, last, loads, group_size, nodes, max_visits, choices, bo
 
 
 @part
-def spread_groups(loads, group_size, nodes, max_visits, choices, bounds):  # type: ignore[no-untyped-def]
+def spread_groups(
+    loads: Floats, group_size: int, nodes: Floats, max_visits: int, choices: Ints, bounds: Floats
+) -> float:
     """Fill `choices` [K, G] and `bounds` [K] with the best choices found; return a bound that holds for every choice.
 
     `nodes` [N, 5] holds for each node its slots, ranks, least number of groups, total speed and fastest speed. Groups
@@ -95,7 +118,7 @@ def spread_groups(loads, group_size, nodes, max_visits, choices, bounds):  # typ
 
 
 @part
-def _keep_choice(choice, bound, choices, bounds):  # type: ignore[no-untyped-def]
+def _keep_choice(choice: Ints, bound: float, choices: Ints, bounds: Floats) -> None:
     """Insert a choice among the best ones, by bound, unless it is one of them."""
     last = bounds.size - 1
     if bound >= bounds[last]:
@@ -117,7 +140,7 @@ def _keep_choice(choice, bound, choices, bounds):  # type: ignore[no-untyped-def
 
 
 @part
-def _bound(loads, group_size, nodes, light, members, node, size):  # type: ignore[no-untyped-def]
+def _bound(loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, node: int, size: int) -> float:
     """Bound the largest rank time of `node` with the first `size` of its members and as many more as it must get.
 
     `light` [G + 1] holds the load of the k lightest groups.
@@ -130,7 +153,7 @@ def _bound(loads, group_size, nodes, light, members, node, size):  # type: ignor
 
 
 @part
-def _may_take(nodes, sizes, node, group_size, left):  # type: ignore[no-untyped-def]
+def _may_take(nodes: Floats, sizes: Ints, node: int, group_size: int, left: int) -> bool:
     """Whether `node` may take one of the `left` groups: it has room, and all nodes can still get what they want."""
     if (sizes[node] + 1) * group_size > nodes[node, 0]:
         return False
@@ -141,7 +164,9 @@ def _may_take(nodes, sizes, node, group_size, left):  # type: ignore[no-untyped-
 
 
 @part
-def _exchange_groups(loads, group_size, nodes, light, members, sizes, bounds):  # type: ignore[no-untyped-def]
+def _exchange_groups(
+    loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, sizes: Ints, bounds: Floats
+) -> tuple[bool, int]:
     """Swap a group of the slowest node with another, if both end below its bound; whether one did, and bounds tried."""
     top = first_largest(bounds)
     tried = 0
@@ -170,7 +195,7 @@ def _exchange_groups(loads, group_size, nodes, light, members, sizes, bounds):  
 
 
 @part
-def _alike(nodes, a, b):  # type: ignore[no-untyped-def]
+def _alike(nodes: Floats, a: int, b: int) -> bool:
     for column in range(nodes.shape[1]):
         if nodes[a, column] != nodes[b, column]:
             return False
@@ -178,7 +203,7 @@ def _alike(nodes, a, b):  # type: ignore[no-untyped-def]
 
 
 @part
-def _least_bound(loads, group_size, nodes, light, members, num_groups):  # type: ignore[no-untyped-def]
+def _least_bound(loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, num_groups: int) -> float:
     """Return what even the group that needs most needs when it is alone on its best node."""
     floor = 0.0
     for group in range(num_groups):
@@ -191,7 +216,9 @@ def _least_bound(loads, group_size, nodes, light, members, num_groups):  # type:
 
 
 @part
-def _known_bound(loads, group_size, nodes, light, members, node, size, memo):  # type: ignore[no-untyped-def]
+def _known_bound(
+    loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, node: int, size: int, memo: Floats
+) -> float:
     """Return the bound of a node, looked up in `memo` [N, 2^G] where there is one; nodes that are alike share it."""
     if memo.shape[1] == 0:
         return _bound(loads, group_size, nodes, light, members, node, size)
@@ -207,7 +234,16 @@ def _known_bound(loads, group_size, nodes, light, members, node, size, memo):  #
 
 
 @part
-def _branch_and_bound(loads, group_size, nodes, light, order, max_visits, choices, bounds):  # type: ignore[no-untyped-def]
+def _branch_and_bound(
+    loads: Floats,
+    group_size: int,
+    nodes: Floats,
+    light: Floats,
+    order: Ints,
+    max_visits: int,
+    choices: Ints,
+    bounds: Floats,
+) -> float:
     """Look through all choices of nodes that could be among the best; return a bound that holds for every choice."""
     num_groups, num_nodes = order.size, len(nodes)
     members = np.empty((num_nodes, num_groups), np.int64)

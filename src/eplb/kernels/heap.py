@@ -1,10 +1,11 @@
 """A binary heap of ids, smallest key first, the lower id first among equal keys."""
 
+from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import part
 
 
 @part
-def sift_up(heap, keys, child):  # type: ignore[no-untyped-def]
+def sift_up(heap: Ints, keys: Floats, child: int) -> None:
     """Move the id at position `child` up to where it belongs."""
     item = heap[child]
     while child > 0:
@@ -17,7 +18,7 @@ def sift_up(heap, keys, child):  # type: ignore[no-untyped-def]
 
 
 @part
-def sift_down(heap, keys, size):  # type: ignore[no-untyped-def]
+def sift_down(heap: Ints, keys: Floats, size: int) -> None:
     """Move the id at the top of the first `size` positions down to where it belongs."""
     if size <= 1:
         return
@@ -39,5 +40,5 @@ def sift_down(heap, keys, size):  # type: ignore[no-untyped-def]
 
 
 @part
-def _before(keys, a, b):  # type: ignore[no-untyped-def]
+def _before(keys: Floats, a: int, b: int) -> bool:
     return keys[a] < keys[b] or (keys[a] == keys[b] and a < b)

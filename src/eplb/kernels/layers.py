@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.bounds import simple_bound
 from eplb.kernels.cell import MAX_STEPS, search_cell, start_cell
 from eplb.kernels.compiling import kernel, part
@@ -16,10 +17,24 @@ MEAN, LARGEST, BOUND = 0, 1, 2
 
 
 @kernel
-def plan_layers(  # type: ignore[no-untyped-def]
-    first, last, loads, slot_offsets, ranks, costs, node_starts, choices, choice_bounds, floors, tolerance, effort, seed,
-    slots, counts, stats,
-):  # fmt: skip
+def plan_layers(
+    first: int,
+    last: int,
+    loads: Floats,
+    slot_offsets: Ints,
+    ranks: Ints,
+    costs: Floats,
+    node_starts: Ints,
+    choices: Ints,
+    choice_bounds: Floats,
+    floors: Floats,
+    tolerance: float,
+    effort: Ints,
+    seed: int,
+    slots: Ints,
+    counts: Ints,
+    stats: Floats,
+) -> None:
     """Plan the layers `first` to `last` - 1 of `loads` [L, E] into `slots` [L, P], `counts` [L, E], `stats` [L, 3].
 
     `ranks` are the ranks that work, node after node (node n has those from ``node_starts[n]``), `costs` their time for
@@ -47,26 +62,16 @@ def plan_layers(  # type: ignore[no-untyped-def]
                 for e in range(experts.size):
                     mine[e] = scaled[experts[e]]
                 offsets = _offsets_of(my_ranks, slot_offsets, experts.size)
-                items = np.empty(offsets[-1], np.int64)
-                cell_counts = np.empty(experts.size, np.int64)
-                times = np.empty(my_ranks.size)
-                by_load = np.empty(experts.size, np.int64)
-                shares = start_cell(mine, offsets, my_costs, items, cell_counts, times, by_load)
-                cell_bound = simple_bound(mine, by_load, cell_counts, offsets, my_costs)
+                cell = start_cell(mine, offsets, my_costs)
+                cell_bound = simple_bound(cell)
                 target = max(choice_bounds[layer, k], cell_bound) * (1 + tolerance)
-                if effort[MAX_STEPS] > 0 and largest_of(times) > target:
-                    heaviest = largest_average(mine, cell_counts)
-                    close = search_cell(
-                        mine, by_load, offsets, my_costs, target, tolerance, heaviest, effort, _mix(seed, layer, node),
-                        items, cell_counts, shares, times,
-                    )  # fmt: skip
+                if effort[MAX_STEPS] > 0 and largest_of(cell.times) > target:
+                    heaviest = largest_average(mine, cell.counts)
+                    close = search_cell(cell, target, tolerance, heaviest, effort, _mix(seed, layer, node))
                     cell_bound = max(cell_bound, close)
                 if num_nodes == 1 and offsets[-1] == _num_slots(my_ranks, slot_offsets):
                     bound = max(bound, cell_bound)
-                time = _write_cell(
-                    mine, experts, by_load, my_ranks, my_costs, offsets, slot_offsets, items, cell_counts, times,
-                    trial_slots, trial_counts,
-                )  # fmt: skip
+                time = _write_cell(cell, experts, my_ranks, slot_offsets, trial_slots, trial_counts)
                 largest = max(largest, time)
             if largest < best:
                 best = largest
@@ -78,7 +83,9 @@ def plan_layers(  # type: ignore[no-untyped-def]
 
 
 @part
-def _keep_layer(ranks, slot_offsets, trial_slots, trial_counts, slots, counts):  # type: ignore[no-untyped-def]
+def _keep_layer(
+    ranks: Ints, slot_offsets: Ints, trial_slots: Ints, trial_counts: Ints, slots: Ints, counts: Ints
+) -> None:
     for rank in ranks:
         for slot in range(slot_offsets[rank], slot_offsets[rank + 1]):
             slots[slot] = trial_slots[slot]
@@ -87,13 +94,13 @@ def _keep_layer(ranks, slot_offsets, trial_slots, trial_counts, slots, counts): 
 
 
 @part
-def _mix(seed, layer, node):  # type: ignore[no-untyped-def]
+def _mix(seed: int, layer: int, node: int) -> int:
     """Return a seed of its own for each cell."""
     return np.uint64(seed) ^ (np.uint64((layer << 20) + node + 1) * np.uint64(0x9E3779B97F4A7C15))
 
 
 @part
-def _experts_of(node, node_of_group, num_experts):  # type: ignore[no-untyped-def]
+def _experts_of(node: int, node_of_group: Ints, num_experts: int) -> Ints:
     """Return the experts of the groups that stand on `node`."""
     group_size = num_experts // node_of_group.size
     experts = np.empty(num_experts, np.int64)
@@ -107,7 +114,7 @@ def _experts_of(node, node_of_group, num_experts):  # type: ignore[no-untyped-de
 
 
 @part
-def _offsets_of(ranks, slot_offsets, most):  # type: ignore[no-untyped-def]
+def _offsets_of(ranks: Ints, slot_offsets: Ints, most: int) -> Ints:
     """Number the slots of a cell rank after rank, at most `most` a rank: more would only hold experts twice."""
     offsets = np.zeros(ranks.size + 1, np.int64)
     for k in range(ranks.size):
@@ -116,7 +123,7 @@ def _offsets_of(ranks, slot_offsets, most):  # type: ignore[no-untyped-def]
 
 
 @part
-def _num_slots(ranks, slot_offsets):  # type: ignore[no-untyped-def]
+def _num_slots(ranks: Ints, slot_offsets: Ints) -> int:
     total = 0
     for rank in ranks:
         total += slot_offsets[rank + 1] - slot_offsets[rank]
@@ -124,35 +131,34 @@ def _num_slots(ranks, slot_offsets):  # type: ignore[no-untyped-def]
 
 
 @part
-def _write_cell(  # type: ignore[no-untyped-def]
-    loads, experts, by_load, ranks, costs, offsets, slot_offsets, items, cell_counts, times, slots, counts
-):
+def _write_cell(cell: Cell, experts: Ints, ranks: Ints, slot_offsets: Ints, slots: Ints, counts: Ints) -> float:
     """Write a cell's slots and counts into those of the layer; return the largest time.
 
     Slots beyond one for each expert of the cell hold the lightest experts once more: the same ones on every rank.
     """
+    num_experts = experts.size
     crowded = False
     for k in range(ranks.size):
         start = slot_offsets[ranks[k]]
-        size = offsets[k + 1] - offsets[k]
+        size = cell.offsets[k + 1] - cell.offsets[k]
         for i in range(size):
-            slots[start + i] = experts[items[offsets[k] + i]]
+            slots[start + i] = experts[cell.items[cell.offsets[k] + i]]
         for i in range(start + size, slot_offsets[ranks[k] + 1]):
             crowded = True
-            again = by_load[by_load.size - 1 - (i - start - size) % by_load.size]
+            again = cell.by_load[num_experts - 1 - (i - start - size) % num_experts]
             slots[i] = experts[again]
-            cell_counts[again] += 1
-    for e in range(experts.size):
-        counts[experts[e]] = cell_counts[e]
+            cell.counts[again] += 1
+    for e in range(num_experts):
+        counts[experts[e]] = cell.counts[e]
     if not crowded:
-        return largest_of(times)
-    load_of = np.zeros(counts.size)
-    for e in range(experts.size):
-        load_of[experts[e]] = loads[e] / cell_counts[e]
+        return largest_of(cell.times)
+    share_of = np.zeros(counts.size)
+    for e in range(num_experts):
+        share_of[experts[e]] = cell.loads[e] / cell.counts[e]
     largest = 0.0
     for k in range(ranks.size):
         load = 0.0
         for i in range(slot_offsets[ranks[k]], slot_offsets[ranks[k] + 1]):
-            load += load_of[slots[i]]
-        largest = max(largest, load * costs[k])
+            load += share_of[slots[i]]
+        largest = max(largest, load * cell.costs[k])
     return largest

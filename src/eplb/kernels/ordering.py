@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import part
 
 SMALL = 32
@@ -9,7 +10,7 @@ RADIX_BITS = 16
 
 
 @part
-def order_descending(values, order, scratch):  # type: ignore[no-untyped-def]
+def order_descending(values: Floats, order: Ints, scratch: Ints) -> None:
     """Fill `order` [n] with the indices of `values` [n] (>= +0.0), largest first, equal values by index.
 
     Two radix passes over the leading bits of the floats, which are ordered as integers are; then insertion for what
@@ -32,7 +33,7 @@ def order_descending(values, order, scratch):  # type: ignore[no-untyped-def]
 
 
 @part
-def _radix_passes(bits, order, scratch):  # type: ignore[no-untyped-def]
+def _radix_passes(bits: Ints, order: Ints, scratch: Ints) -> None:
     n = order.size
     low, high = bits[0], bits[0]
     for b in bits:

@@ -1,23 +1,21 @@
-"""Greedy packing: the heaviest replica first, each to the lightest rank with room that lacks its expert.
-
-A cell is a set of ranks and the experts that live on them. Its slots are numbered rank after rank: rank r has the slots
-``offsets[r]`` to ``offsets[r + 1] - 1`` and ``items`` holds the expert of each slot.
-"""
+"""Greedy packing: the heaviest replica first, each to the lightest rank with room that lacks its expert."""
 
 import numpy as np
 
+from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.tournament import OUT, begin, replay, seats
 
 
 @part
-def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[no-untyped-def]
-    """Fill `items` [P] and `times` [R]; return whether every rank holds distinct experts.
+def pack(cell: Cell, order: Ints) -> bool:
+    """Fill items and times of a cell whose counts and shares are known; return whether ranks hold distinct experts.
 
-    `shares` [E] is the load of one replica, `order` [E] the experts by falling share, `costs` [R] the time of a rank
-    for one token (1 / speed). The replicas of an expert go to different ranks as long as enough ranks have room.
+    `order` [E] holds the experts by falling share. The replicas of an expert go to different ranks as long as enough
+    ranks have room.
     """
+    offsets, costs, items, times = cell.offsets, cell.costs, cell.items, cell.times
     num_ranks = times.size
     keys = np.empty(seats(num_ranks), np.int64)
     for seat in range(keys.size):
@@ -34,13 +32,13 @@ def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[n
     aside = np.empty(num_ranks, np.int64)
     distinct = True
     for expert in order:
-        share = shares[expert]
-        if counts[expert] == 1 and even:
+        share = cell.shares[expert]
+        if cell.counts[expert] == 1 and even:
             rank = tree[1]
             _put(expert, share * costs[rank], rank, items, times, free)
             replay(keys, tree, rank, bits[rank] if free[rank] < offsets[rank + 1] else OUT)
             continue
-        left = counts[expert]
+        left = cell.counts[expert]
         while left > 0:
             num_aside = 0
             while left > 0:
@@ -61,14 +59,14 @@ def pack(shares, counts, order, offsets, costs, items, times):  # type: ignore[n
 
 
 @part
-def _put(expert, time, rank, items, times, free):  # type: ignore[no-untyped-def]
+def _put(expert: int, time: float, rank: int, items: Ints, times: Floats, free: Ints) -> None:
     items[free[rank]] = expert
     free[rank] += 1
     times[rank] += time
 
 
 @part
-def _soonest(keys, times, costs, share):  # type: ignore[no-untyped-def]
+def _soonest(keys: Ints, times: Floats, costs: Floats, share: float) -> int:
     """Return the rank not out that would finish soonest with `share` more; the lowest id among equals."""
     best, soonest = 0, np.inf
     for rank in range(times.size):
@@ -79,11 +77,12 @@ def _soonest(keys, times, costs, share):  # type: ignore[no-untyped-def]
 
 
 @part
-def pack_level(shares, counts, order, offsets, costs, items, times):  # type: ignore[no-untyped-def]
-    """Fill `items` and `times` as `pack` does, each expert to the ranks with most room left, the lightest among equals.
+def pack_level(cell: Cell, order: Ints) -> None:
+    """Fill items and times as `pack` does, each expert to the ranks with most room left, the lightest among equals.
 
     Any counts that distinct ranks can hold at all are placed on distinct ranks (Gale and Ryser's construction).
     """
+    offsets, costs, items, times = cell.offsets, cell.costs, cell.items, cell.times
     num_ranks = times.size
     room = np.empty(num_ranks, np.int64)
     for rank in range(num_ranks):
@@ -91,7 +90,7 @@ def pack_level(shares, counts, order, offsets, costs, items, times):  # type: ig
         times[rank] = 0.0
     for expert in order:
         used = np.zeros(num_ranks, np.bool_)
-        for _ in range(counts[expert]):
+        for _ in range(cell.counts[expert]):
             best = -1
             for rank in range(num_ranks):
                 if room[rank] == 0 or used[rank]:
@@ -101,12 +100,13 @@ def pack_level(shares, counts, order, offsets, costs, items, times):  # type: ig
             used[best] = True
             items[offsets[best + 1] - room[best]] = expert
             room[best] -= 1
-            times[best] += shares[expert] * costs[best]
+            times[best] += cell.shares[expert] * costs[best]
 
 
 @part
-def separate_replicas(shares, offsets, costs, items, times):  # type: ignore[no-untyped-def]
+def separate_replicas(cell: Cell) -> bool:
     """Swap away second replicas of an expert on a rank, keeping times low; return whether none is left."""
+    offsets, costs, items, times, shares = cell.offsets, cell.costs, cell.items, cell.times, cell.shares
     num_ranks = times.size
     for rank in range(num_ranks):
         for slot in range(offsets[rank], offsets[rank + 1]):
@@ -135,7 +135,7 @@ def separate_replicas(shares, offsets, costs, items, times):  # type: ignore[no-
 
 
 @part
-def _holds(items, start, stop, expert):  # type: ignore[no-untyped-def]
+def _holds(items: Ints, start: int, stop: int, expert: int) -> bool:
     for slot in range(start, stop):
         if items[slot] == expert:
             return True
@@ -143,12 +143,12 @@ def _holds(items, start, stop, expert):  # type: ignore[no-untyped-def]
 
 
 @part
-def order_by_share(loads, counts, by_load, shares, order):  # type: ignore[no-untyped-def]
-    """Fill `shares` [E] = loads / counts and `order` [E], the experts by falling share, ids breaking ties.
+def order_by_share(cell: Cell, order: Ints) -> None:
+    """Fill the shares of a cell and `order` [E], the experts by falling share, ids breaking ties.
 
-    `by_load` [E] holds them by falling load: experts with one replica are in order already and only the others are
-    sorted and merged in.
+    Experts with one replica are in order already, by load; only the others are sorted, and merged in.
     """
+    loads, counts, shares, by_load = cell.loads, cell.counts, cell.shares, cell.by_load
     num_experts = order.size
     several = np.empty(num_experts, np.int64)
     num_several = 0

@@ -1,12 +1,12 @@
 """Local search on a packed cell: swaps and re-grants that bring the largest rank time down.
 
 Every accepted step leaves the ranks it touches below the largest time before it, so the sorted times fall and the
-search ends by itself; `max_steps` bounds it all the same. Cells are numbered as in `packing`; the slots of a rank are
-kept by rising share, and `sizes` holds the share in each slot.
+search ends by itself; `max_steps` bounds it all the same. The slots of a rank are kept by rising share.
 """
 
 import numpy as np
 
+from eplb.kernels.arrays import Cell, Pairs
 from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.totals import NONE, first_largest, first_least
@@ -16,40 +16,39 @@ CLEARLY = 1 - 1e-12  # a step must gain more than rounding
 
 
 @part
-def refine(loads, counts, shares, offsets, costs, items, sizes, times, holds, target, max_steps):  # type: ignore[no-untyped-def]
-    """Improve `items`, `counts`, `shares`, `times`, `holds` in place until no rank is above `target`; return the steps.
+def refine(cell: Cell, target: float, max_steps: int) -> int:
+    """Improve a plan in place until no rank is above `target`; return the steps.
 
-    `holds` [R, E] says which rank has which expert; ranks hold distinct experts before and after.
+    Ranks hold distinct experts before and after, as `cell.holds` says.
     """
-    num_ranks = times.size
-    for rank in range(num_ranks):
-        _settle(shares, offsets, costs, items, sizes, times, rank)
     widest = 0
-    for rank in range(num_ranks):
-        widest = max(widest, offsets[rank + 1] - offsets[rank])
+    for rank in range(cell.times.size):
+        _settle(cell, rank)
+        widest = max(widest, cell.offsets[rank + 1] - cell.offsets[rank])
     pairs = widest * (widest - 1) // 2 if widest <= MAX_PAIR_SLOTS else 0
     here = (np.empty(pairs), np.empty(pairs, np.int64), np.empty(pairs, np.int64))
     there = (np.empty(pairs), np.empty(pairs, np.int64), np.empty(pairs, np.int64))
     for step in range(max_steps):
-        top = first_largest(times)
-        if times[top] <= target:
+        top = first_largest(cell.times)
+        if cell.times[top] <= target:
             return step
-        if _swap_one(shares, offsets, costs, items, sizes, times, holds, target, top):
+        if _swap_one(cell, target, top):
             continue
-        if pairs > 0 and _swap_two(shares, offsets, costs, items, sizes, times, holds, target, top, here, there):
+        if pairs > 0 and _swap_two(cell, target, top, here, there):
             continue
-        if not _regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, top):
+        if not _regrant(cell, top):
             return step
     return max_steps
 
 
 @part
-def _settle(shares, offsets, costs, items, sizes, times, rank):  # type: ignore[no-untyped-def]
+def _settle(cell: Cell, rank: int) -> None:
     """Sort the slots of `rank` by rising share (ids among equals) and sum its time anew, in that order."""
-    start, stop = offsets[rank], offsets[rank + 1]
+    items, sizes = cell.items, cell.sizes
+    start, stop = cell.offsets[rank], cell.offsets[rank + 1]
     for i in range(start, stop):
         expert = items[i]
-        share = shares[expert]
+        share = cell.shares[expert]
         j = i - 1
         while j >= start and (sizes[j] > share or (sizes[j] == share and items[j] > expert)):
             items[j + 1], sizes[j + 1] = items[j], sizes[j]
@@ -58,27 +57,28 @@ def _settle(shares, offsets, costs, items, sizes, times, rank):  # type: ignore[
     total = 0.0
     for i in range(start, stop):
         total += sizes[i]
-    times[rank] = total * costs[rank]
+    cell.times[rank] = total * cell.costs[rank]
 
 
 @part
-def _hopeless(times, costs, top, other, best):  # type: ignore[no-untyped-def]
+def _hopeless(cell: Cell, top: int, other: int, best: float) -> bool:
     """Whether even a perfect levelling of two ranks would not get below `best`."""
-    return (times[other] - best) * costs[top] >= (best - times[top]) * costs[other]
+    return (cell.times[other] - best) * cell.costs[top] >= (best - cell.times[top]) * cell.costs[other]
 
 
 @part
-def _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, best):  # type: ignore[no-untyped-def]
+def _best_swap(cell: Cell, top: int, other: int, best: float) -> tuple[float, int, int]:
     """Return the larger time after the best swap of a slot of `top` with one of `other`, and the two slots.
 
     Slots are in order of share, so the partner that levels best is found by walking along both ranks once.
     """
+    items, sizes, times, holds = cell.items, cell.sizes, cell.times, cell.holds
     best_mine, best_theirs = NONE, NONE
-    cost_here, cost_there = costs[top], costs[other]
+    cost_here, cost_there = cell.costs[top], cell.costs[other]
     wanted = (times[top] - times[other]) / (cost_here + cost_there)
-    start, stop = offsets[other], offsets[other + 1]
+    start, stop = cell.offsets[other], cell.offsets[other + 1]
     near = start
-    for mine in range(offsets[top], offsets[top + 1]):
+    for mine in range(cell.offsets[top], cell.offsets[top + 1]):
         share = sizes[mine]
         while near < stop and sizes[near] < share - wanted:
             near += 1
@@ -99,43 +99,43 @@ def _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, b
 
 
 @part
-def _swap_one(shares, offsets, costs, items, sizes, times, holds, target, top):  # type: ignore[no-untyped-def]
+def _swap_one(cell: Cell, target: float, top: int) -> bool:
     """Swap one slot of `top` with one of another rank so that the slower of the two is fastest; whether it helped."""
-    best = times[top] * CLEARLY
+    best = cell.times[top] * CLEARLY
     mine, theirs, best_rank = NONE, NONE, NONE
-    lightest = first_least(times)
-    for turn in range(-1, times.size):
+    lightest = first_least(cell.times)
+    for turn in range(-1, cell.times.size):
         other = lightest if turn < 0 else turn
-        if other == top or turn == lightest or _hopeless(times, costs, top, other, best):
+        if other == top or turn == lightest or _hopeless(cell, top, other, best):
             continue
-        worse, here, there = _best_swap(shares, offsets, costs, items, sizes, times, holds, top, other, best)
+        worse, here, there = _best_swap(cell, top, other, best)
         if worse < best:
             best, mine, theirs, best_rank = worse, here, there, other
         if best <= target:
             break
     if best_rank < 0:
         return False
-    exchange(items, holds, top, best_rank, mine, theirs)
-    _settle(shares, offsets, costs, items, sizes, times, top)
-    _settle(shares, offsets, costs, items, sizes, times, best_rank)
+    exchange(cell, top, best_rank, mine, theirs)
+    _settle(cell, top)
+    _settle(cell, best_rank)
     return True
 
 
 @part
-def exchange(items, holds, rank, other, mine, theirs):  # type: ignore[no-untyped-def]
-    """Swap slot `mine` of `rank` with slot `theirs` of `other`."""
-    given, taken = items[mine], items[theirs]
-    items[mine], items[theirs] = taken, given
-    holds[rank, given] = False
-    holds[other, given] = True
-    holds[other, taken] = False
-    holds[rank, taken] = True
+def exchange(cell: Cell, rank: int, other: int, mine: int, theirs: int) -> None:
+    """Swap slot `mine` of `rank` with slot `theirs` of `other`; sizes and times are left to `_settle`."""
+    given, taken = cell.items[mine], cell.items[theirs]
+    cell.items[mine], cell.items[theirs] = taken, given
+    cell.holds[rank, given] = False
+    cell.holds[other, given] = True
+    cell.holds[other, taken] = False
+    cell.holds[rank, taken] = True
 
 
 @part
-def _pairs_rising(offsets, sizes, rank, pairs):  # type: ignore[no-untyped-def]
-    """Fill `pairs` (sums, first slots, second slots) with all pairs of slots of `rank`, by rising sum."""
-    start, stop = offsets[rank], offsets[rank + 1]
+def _pairs_rising(cell: Cell, rank: int, pairs: Pairs) -> int:
+    """Fill `pairs` with all pairs of slots of `rank`, by rising sum; return their number."""
+    start, stop = cell.offsets[rank], cell.offsets[rank + 1]
     num = (stop - start) * (stop - start - 1) // 2
     unsorted = np.empty(num)
     first = np.empty(num, np.int64)
@@ -143,7 +143,7 @@ def _pairs_rising(offsets, sizes, rank, pairs):  # type: ignore[no-untyped-def]
     k = 0
     for i in range(start, stop):
         for j in range(i + 1, stop):
-            unsorted[k] = sizes[i] + sizes[j]
+            unsorted[k] = cell.sizes[i] + cell.sizes[j]
             first[k], second[k] = i, j
             k += 1
     order = np.empty(num, np.int64)
@@ -156,18 +156,19 @@ def _pairs_rising(offsets, sizes, rank, pairs):  # type: ignore[no-untyped-def]
 
 
 @part
-def _swap_two(shares, offsets, costs, items, sizes, times, holds, target, top, here, there):  # type: ignore[no-untyped-def]
+def _swap_two(cell: Cell, target: float, top: int, here: Pairs, there: Pairs) -> bool:
     """Swap two slots of `top` with two of another rank, as `_swap_one` does with one."""
+    items, times, costs, holds = cell.items, cell.times, cell.costs, cell.holds
     best = times[top] * CLEARLY
     best_rank = NONE
     mine, theirs = (NONE, NONE), (NONE, NONE)
-    num_here = _pairs_rising(offsets, sizes, top, here)
+    num_here = _pairs_rising(cell, top, here)
     lightest = first_least(times)
     for turn in range(-1, times.size):
         other = lightest if turn < 0 else turn
-        if other == top or turn == lightest or _hopeless(times, costs, top, other, best):
+        if other == top or turn == lightest or _hopeless(cell, top, other, best):
             continue
-        num_there = _pairs_rising(offsets, sizes, other, there)
+        num_there = _pairs_rising(cell, other, there)
         wanted = (times[top] - times[other]) / (costs[top] + costs[other])
         near = 0
         for k in range(num_here):
@@ -191,42 +192,49 @@ def _swap_two(shares, offsets, costs, items, sizes, times, holds, target, top, h
             break
     if best_rank < 0:
         return False
-    exchange(items, holds, top, best_rank, mine[0], theirs[0])
-    exchange(items, holds, top, best_rank, mine[1], theirs[1])
-    _settle(shares, offsets, costs, items, sizes, times, top)
-    _settle(shares, offsets, costs, items, sizes, times, best_rank)
+    exchange(cell, top, best_rank, mine[0], theirs[0])
+    exchange(cell, top, best_rank, mine[1], theirs[1])
+    _settle(cell, top)
+    _settle(cell, best_rank)
     return True
 
 
 @part
-def _regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, top):  # type: ignore[no-untyped-def]
+def _regrant(cell: Cell, top: int) -> bool:
     """Give the slot of an expert with several replicas to another one, so that `top` gets less; whether it helped.
 
     The fix-up of the counts with the largest rank time as its objective: either an expert of `top` gets a replica
     elsewhere, or a slot of `top` itself goes to a lighter expert.
     """
+    loads, counts, shares, times, costs, holds = (
+        cell.loads,
+        cell.counts,
+        cell.shares,
+        cell.times,
+        cell.costs,
+        cell.holds,
+    )
     best = times[top] * CLEARLY
     best_slot, best_expert, best_rank = NONE, NONE, NONE
     for rank in range(times.size):
-        for slot in range(offsets[rank], offsets[rank + 1]):
-            donor = items[slot]
+        for slot in range(cell.offsets[rank], cell.offsets[rank + 1]):
+            donor = cell.items[slot]
             if counts[donor] < 2:
                 continue
             rise = loads[donor] / (counts[donor] - 1) - shares[donor]
-            others = _slowest_holder(times, costs, holds, donor, rank, top, rise)
+            others = _slowest_holder(cell, donor, rank, top, rise)
             if others >= best:
                 continue
             if rank == top:
-                expert = _lightest_newcomer(loads, counts, holds, top)
-                if expert < 0:
-                    continue
-                newcomer = loads[expert] / (counts[expert] + 1)
-                worst = max(others, times[top] + (newcomer - shares[donor]) * costs[top])
-                if worst < best:
-                    best, best_slot, best_expert, best_rank = worst, slot, expert, rank
+                expert = _lightest_newcomer(cell, top)
+                if expert >= 0:
+                    newcomer = loads[expert] / (counts[expert] + 1)
+                    worst = max(others, times[top] + (newcomer - shares[donor]) * costs[top])
+                    if worst < best:
+                        best, best_slot, best_expert, best_rank = worst, slot, expert, rank
                 continue
-            for mine in range(offsets[top], offsets[top + 1]):
-                expert = items[mine]
+            for mine in range(cell.offsets[top], cell.offsets[top + 1]):
+                expert = cell.items[mine]
                 newcomer = loads[expert] / (counts[expert] + 1)
                 here = times[rank] + (newcomer - shares[donor]) * costs[rank]
                 there = times[top] + (newcomer - shares[expert] + (rise if holds[top, donor] else 0.0)) * costs[top]
@@ -235,41 +243,42 @@ def _regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, 
                     best, best_slot, best_expert, best_rank = worst, slot, expert, rank
     if best_slot < 0:
         return False
-    regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, best_rank, best_slot, best_expert)
+    regrant(cell, best_rank, best_slot, best_expert)
     return True
 
 
 @part
-def _slowest_holder(times, costs, holds, expert, rank, top, rise):  # type: ignore[no-untyped-def]
-    """Largest time of the other ranks that hold `expert`, but `rank` and `top`, after its share has risen."""
+def _slowest_holder(cell: Cell, expert: int, rank: int, top: int, rise: float) -> float:
+    """Largest time of the ranks that hold `expert`, other than `rank` and `top`, after its share has risen."""
     slowest = 0.0
-    for other in range(times.size):
-        if holds[other, expert] and other != rank and other != top:
-            slowest = max(slowest, times[other] + rise * costs[other])
+    for other in range(cell.times.size):
+        if cell.holds[other, expert] and other != rank and other != top:
+            slowest = max(slowest, cell.times[other] + rise * cell.costs[other])
     return slowest
 
 
 @part
-def _lightest_newcomer(loads, counts, holds, rank):  # type: ignore[no-untyped-def]
+def _lightest_newcomer(cell: Cell, rank: int) -> int:
     """Expert not on `rank` whose share is least once it has a replica more; -1 if `rank` holds them all."""
     best, lightest = NONE, np.inf
-    for expert in range(counts.size):
-        if not holds[rank, expert] and loads[expert] / (counts[expert] + 1) < lightest:
-            best, lightest = expert, loads[expert] / (counts[expert] + 1)
+    for expert in range(cell.counts.size):
+        share = cell.loads[expert] / (cell.counts[expert] + 1)
+        if not cell.holds[rank, expert] and share < lightest:
+            best, lightest = expert, share
     return best
 
 
 @part
-def regrant(loads, counts, shares, offsets, costs, items, sizes, times, holds, rank, slot, expert):  # type: ignore[no-untyped-def]
+def regrant(cell: Cell, rank: int, slot: int, expert: int) -> None:
     """Replace the expert in `slot` of `rank` by `expert` and bring everything up to date."""
-    donor = items[slot]
-    items[slot] = expert
-    holds[rank, donor] = False
-    holds[rank, expert] = True
-    counts[donor] -= 1
-    counts[expert] += 1
-    shares[donor] = loads[donor] / counts[donor]
-    shares[expert] = loads[expert] / counts[expert]
-    for other in range(times.size):
-        if other == rank or holds[other, donor] or holds[other, expert]:
-            _settle(shares, offsets, costs, items, sizes, times, other)
+    donor = cell.items[slot]
+    cell.items[slot] = expert
+    cell.holds[rank, donor] = False
+    cell.holds[rank, expert] = True
+    cell.counts[donor] -= 1
+    cell.counts[expert] += 1
+    cell.shares[donor] = cell.loads[donor] / cell.counts[donor]
+    cell.shares[expert] = cell.loads[expert] / cell.counts[expert]
+    for other in range(cell.times.size):
+        if other == rank or cell.holds[other, donor] or cell.holds[other, expert]:
+            _settle(cell, other)

@@ -2,12 +2,13 @@
 
 import math
 
+from eplb.kernels.arrays import Floats
 from eplb.kernels.compiling import part
 from eplb.kernels.totals import largest_of
 
 
 @part
-def scale_loads(loads, scaled):  # type: ignore[no-untyped-def]
+def scale_loads(loads: Floats, scaled: Floats) -> tuple[bool, int]:
     """Copy `loads` times a power of two that makes the largest 0.5 to 1; return whether all are 0, and the exponent.
 
     Loads that are all 0 become ones.

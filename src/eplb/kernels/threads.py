@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections import deque
@@ -51,7 +52,7 @@ def over_layers(kernel: Callable[..., None], num_layers: int, args: tuple[Any, .
         return
     num_chunks = max(threads, min(threads * CHUNKS_PER_THREAD, num_layers // min_layers))
     edges = [num_layers * i // num_chunks for i in range(num_chunks + 1)]
-    todo = deque(zip(edges, edges[1:], strict=False))
+    todo = deque(itertools.pairwise(edges))
 
     def work() -> None:
         while True:

@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from eplb.kernels.arrays import Floats
 from eplb.kernels.compiling import part
 
 NONE = np.int64(-1)  # a plain -1 is a type of its own to numba, and what it is passed to is compiled once more
 
 
 @part
-def total_of(values):  # type: ignore[no-untyped-def]
+def total_of(values: Floats) -> float:
     """Return the sum, added from first to last."""
     total = 0.0
     for value in values:
@@ -17,7 +18,7 @@ def total_of(values):  # type: ignore[no-untyped-def]
 
 
 @part
-def speed_of(costs):  # type: ignore[no-untyped-def]
+def speed_of(costs: Floats) -> float:
     """Return the total speed of ranks that take `costs` for a token."""
     total = 0.0
     for cost in costs:
@@ -26,7 +27,7 @@ def speed_of(costs):  # type: ignore[no-untyped-def]
 
 
 @part
-def largest_of(values):  # type: ignore[no-untyped-def]
+def largest_of(values: Floats) -> float:
     """Return the largest value; 0 if none is above 0."""
     largest = 0.0
     for value in values:
@@ -36,7 +37,7 @@ def largest_of(values):  # type: ignore[no-untyped-def]
 
 
 @part
-def first_largest(values):  # type: ignore[no-untyped-def]
+def first_largest(values: Floats) -> int:
     """Return the first index of the largest value."""
     best = 0
     for i in range(values.size):
@@ -46,7 +47,7 @@ def first_largest(values):  # type: ignore[no-untyped-def]
 
 
 @part
-def first_least(values):  # type: ignore[no-untyped-def]
+def first_least(values: Floats) -> int:
     """Return the first index of the least value."""
     best = 0
     for i in range(values.size):

@@ -6,13 +6,14 @@ subtraction and a choice without a branch; a heap's branches cannot be predicted
 
 import numpy as np
 
+from eplb.kernels.arrays import Ints
 from eplb.kernels.compiling import part
 
 OUT = np.int64(0x7FF0000000000000)  # infinity: a rank that is full or set aside
 
 
 @part
-def seats(num_ranks):  # type: ignore[no-untyped-def]
+def seats(num_ranks: int) -> int:
     """Return the leaves of the tree: the least power of two that seats all ranks."""
     size = 1
     while size < num_ranks:
@@ -21,7 +22,7 @@ def seats(num_ranks):  # type: ignore[no-untyped-def]
 
 
 @part
-def begin(keys, tree):  # type: ignore[no-untyped-def]
+def begin(keys: Ints, tree: Ints) -> None:
     """Fill `tree` [2 * seats] with the winners among `keys` [seats]; ``tree[1]`` is the lightest rank."""
     size = keys.size
     for rank in range(size):
@@ -32,7 +33,7 @@ def begin(keys, tree):  # type: ignore[no-untyped-def]
 
 
 @part
-def replay(keys, tree, rank, key):  # type: ignore[no-untyped-def]
+def replay(keys: Ints, tree: Ints, rank: int, key: int) -> None:
     """Give `rank` a new `key` and replay its matches up to the top."""
     keys[rank] = key
     node = keys.size + rank

@@ -37,8 +37,12 @@ class Effort:
 
 EFFORTS = {
     "fast": Effort(tolerance=0.0, max_steps=0, max_recounts=0, max_restarts=0, max_choices=1, max_visits=1_000),
-    "balanced": Effort(tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_choices=4, max_visits=1_000),
-    "thorough": Effort(tolerance=0.0, max_steps=20_000, max_recounts=64, max_restarts=400, max_choices=64, max_visits=100_000),
+    "balanced": Effort(
+        tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_choices=4, max_visits=1_000
+    ),
+    "thorough": Effort(
+        tolerance=0.0, max_steps=20_000, max_recounts=64, max_restarts=400, max_choices=64, max_visits=100_000
+    ),
 }
 
 

@@ -24,6 +24,11 @@ class Machine(NamedTuple):
     nodes: NDArray[np.float64]
 
     @property
+    def ranks_by_node(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """First slots, ranks, their costs, and the first rank of each node."""
+        return self.slot_offsets, self.ranks, self.costs, self.node_starts
+
+    @property
     def num_nodes(self) -> int:
         """Nodes that are planned on their own: 1 without groups."""
         return len(self.nodes)
@@ -64,7 +69,9 @@ def _check_groups(groups: int, num_experts: int) -> None:
     if groups > num_experts:
         raise OptionError(f"groups: expected at most one group an expert ({num_experts}), got {groups}")
     if num_experts % groups:
-        raise OptionError(f"groups: expected a divisor of the {num_experts} experts, got {groups}; groups=1 plans without")
+        raise OptionError(
+            f"groups: expected a divisor of the {num_experts} experts, got {groups}; groups=1 plans without"
+        )
 
 
 def _nodes(

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from eplb.arrays import check_finite_nonnegative, loads_array
 from eplb.certificate import Certificate, PerLayer
 from eplb.errors import LoadsError, OptionError
+from eplb.placement import Placement
 from eplb.planning.effort import Effort, effort_named
 from eplb.planning.machine import Machine, machine_for
-from eplb.placement import Placement
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
 
@@ -170,8 +170,7 @@ def _plan_layers(
     over_layers(
         plan_layers,
         num_layers,
-        (loads, machine.slot_offsets, machine.ranks, machine.costs, machine.node_starts, *choices)
-        + (effort.tolerance, work, np.uint64(seed), slots, counts, stats),
+        (loads, *machine.ranks_by_node, *choices, effort.tolerance, work, np.uint64(seed), slots, counts, stats),
         min_layers=max(1, worth // topology.num_slots),
     )
     mean, largest, bound = (np.ascontiguousarray(column) for column in stats.T)

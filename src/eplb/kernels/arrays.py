@@ -1,0 +1,42 @@
+"""The arrays that kernels pass around."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.signedinteger[Any]]
+Bools: TypeAlias = NDArray[np.bool_]
+Seeds: TypeAlias = NDArray[np.uint64]
+
+Pairs: TypeAlias = tuple[Floats, Ints, Ints]
+"""Sums, first slots and second slots of pairs of slots."""
+
+
+class Cell(NamedTuple):
+    """R ranks that are planned together, the E experts that live on them, and which of the P slots holds which.
+
+    Slots are numbered rank after rank. All arrays but the first three are filled in by the planner.
+    """
+
+    loads: Floats
+    """Load of each expert, [E]."""
+    offsets: Ints
+    """First slot of each rank, then P, [R + 1]."""
+    costs: Floats
+    """Time that each rank takes for one token (1 / speed), [R]."""
+    items: Ints
+    """Expert in each slot, [P]."""
+    counts: Ints
+    """Replicas of each expert, [E]."""
+    shares: Floats
+    """Load of one replica of each expert, [E]."""
+    times: Floats
+    """Time of each rank, [R]."""
+    by_load: Ints
+    """The experts by falling load, [E]."""
+    sizes: Floats
+    """Share in each slot, [P]; kept by the refinement."""
+    holds: Bools
+    """Whether a rank has an expert, [R, E]; kept by the refinement."""

@@ -1,0 +1,183 @@
+"""`eplb plan` in this process: what it prints, writes and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+
+import eplb
+from eplb.cli.plan import EffortName, hints
+from eplb.cli.summary import balancedness_by_window, summarize
+from eplb.planning.effort import EFFORTS
+
+SMALL = ("--ranks", 4, "--slots-per-rank", 3)
+
+
+def balancedness(rank_loads):
+    """Sum over layers of mean, over sum over layers of largest rank load [L, R]."""
+    return rank_loads.mean(axis=1).sum() / rank_loads.max(axis=1).sum()
+
+
+def planned_json(invoke, *args):
+    """Return the object that `eplb plan --json` prints."""
+    result = invoke("plan", *args, "--json")
+    assert result.exit_code == 0, result.exception
+    return json.loads(result.stdout)
+
+
+def test_tells_balancedness_before_and_after(invoke, loads_file, trace):
+    """Both numbers are those of rank loads summed by hand."""
+    found = planned_json(invoke, loads_file, *SMALL)
+    mean = trace.loads.mean(axis=0)
+    assert found["balancedness_before"] == pytest.approx(balancedness(mean.reshape(2, 4, 2).sum(axis=2)))
+    placement = eplb.plan(trace, eplb.Topology(num_ranks=4, slots_per_rank=3)).placement
+    assert found["balancedness"] == pytest.approx(balancedness(eplb.evaluate(placement, mean).rank_loads[0]))
+    assert found["plan_hash"] == placement.hash
+
+
+def test_json_holds_the_certificate(invoke, loads_file):
+    """The sums over layers are those of the layers, and the gap is that of the sums."""
+    found = planned_json(invoke, loads_file, *SMALL)
+    layers = found["per_layer"]
+    assert found["gap"] == pytest.approx(found["largest_load"] / found["lower_bound"] - 1)
+    assert found["largest_load"] == pytest.approx(sum(layers["largest_load"]))
+    assert layers["layer_ids"] == [4, 9]
+    assert found["best_balancedness"] >= found["balancedness"] > found["balancedness_before"]
+    assert found["options"]["slots_per_rank"] == 3 and found["placement"] is None and found["ungrouped"] is None
+
+
+def test_json_holds_every_window(invoke, loads_file, trace):
+    """Each window is judged by itself, which looks worse than the mean."""
+    found = planned_json(invoke, loads_file, *SMALL)["windows"]
+    before = [balancedness(window.reshape(2, 4, 2).sum(axis=2)) for window in trace.loads]
+    assert found["balancedness_before"] == pytest.approx(before)
+    assert len(found["balancedness"]) == 3
+
+
+def test_with_groups_tells_the_plan_without(invoke, loads_file):
+    """Groups can only cost balance, and how much is told."""
+    args = (loads_file, *SMALL, "--nodes", 2, "--groups", 4)
+    found = planned_json(invoke, *args)
+    assert found["ungrouped"]["lower_bound"] <= found["lower_bound"]
+    assert "without groups" in invoke("plan", *args).stdout
+
+
+@pytest.mark.parametrize("name", ["placement.json", "placement.npz"])
+def test_writes_the_placement(invoke, loads_file, tmp_path, name):
+    """What is written is the plan that was told of, in place of what stood there."""
+    out = tmp_path / name
+    out.write_text("old")
+    found = planned_json(invoke, loads_file, *SMALL, "--out", out)
+    assert eplb.Placement.load(out).hash == found["plan_hash"]
+    assert found["placement"] == str(out)
+
+
+def test_reads_lists_of_slots_speeds_nodes_and_failures(invoke, loads_file):
+    """Everything that a topology knows can be said."""
+    args = ("--slots-per-rank", "3,3,4,4", "--nodes", "0,0,1,1", "--rank-speeds", "1,1,2,1.5", "--failed-ranks", "3")
+    options = planned_json(invoke, loads_file, "--ranks", 4, *args)["options"]
+    assert options["slots_per_rank"] == [3, 3, 4, 4] and options["num_nodes"] == 2
+    assert options["rank_speeds"] == [1, 1, 2, 1.5] and options["failed_ranks"] == [3]
+
+
+def test_prints_what_a_person_wants_to_know(invoke, loads_file):
+    """Loads, machine, both numbers, bound, picture, worst layers, what to do next."""
+    text = " ".join(invoke("plan", loads_file, *SMALL).stdout.split())
+    for part in (
+        "3 windows x 2 layers x 8 experts",
+        "planned on the mean of the windows",
+        "4 ranks x 3 slots on 1 node; 4 redundant experts a layer",
+        "mean of 3 windows",
+        "window by window, the worst",
+        "lower bound",
+        "gap",
+        "least balanced layer",
+        "before after",
+        "--out placement.json",
+    ):
+        assert part in text
+
+
+def test_prints_names_as_they_are(invoke, tmp_path):
+    """Neither markup nor control characters of a model's name act on the terminal."""
+    eplb.LoadTrace(loads=[[1, 2]], model="[/red]\x1b[31m[bold]").save(tmp_path / "a.npz")
+    result = invoke("plan", tmp_path / "a.npz", "--ranks", 2, "--slots-per-rank", 1)
+    assert result.exit_code == 0
+    assert "[/red]?[31m[bold]" in result.stdout
+
+
+def test_loads_of_zero_are_balanced(invoke, tmp_path):
+    """No division by nothing, and JSON without NaN."""
+    np.save(tmp_path / "a.npy", np.zeros((1, 4)))
+    args = (tmp_path / "a.npy", "--ranks", 2, "--slots-per-rank", 2)
+    assert planned_json(invoke, *args)["balancedness_before"] == 1
+    assert invoke("plan", *args).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--ranks", 4, "--slots-per-rank", 1), "do not fit"),
+        (("--ranks", 4, "--slots-per-rank", "0"), "slots_per_rank"),
+        (("--ranks", 4, "--slots-per-rank", "4,4,4,0"), "at rank 3"),
+        (("--ranks", 4, "--slots-per-rank", "many"), "--slots-per-rank: expected an integer"),
+        (("--ranks", 0, "--slots-per-rank", 3), "num_ranks"),
+        (("--ranks", 2**20, "--slots-per-rank", 2000), "slots over all layers"),
+        ((*SMALL, "--groups", 9), "groups"),
+        ((*SMALL, "--groups", 3), "divisor"),
+        ((*SMALL, "--groups", 0), "groups"),
+        ((*SMALL, "--nodes", 5), "num_nodes"),
+        ((*SMALL, "--rank-speeds", "1,1,1,nan"), "at rank 3"),
+        ((*SMALL, "--rank-speeds", "fast"), "--rank-speeds"),
+        ((*SMALL, "--failed-ranks", "4"), "failed_ranks"),
+        ((*SMALL, "--seed", "-1"), "seed"),
+        ((*SMALL, "--out", "placement.txt"), ".json or .npz"),
+        ((*SMALL, "--out", "no/such/folder/placement.json"), "no folder"),
+    ],
+)
+def test_refuses_before_anything_is_written(invoke, loads_file, tmp_path, monkeypatch, args, says):
+    """A named error that says what came, and no file."""
+    monkeypatch.chdir(tmp_path)
+    out = () if "--out" in args else ("--out", "placement.json")
+    result = invoke("plan", loads_file, *args, *out)
+    assert isinstance(result.exception, eplb.EplbError)
+    assert says in str(result.exception)
+    assert not result.stdout and list(tmp_path.iterdir()) == [loads_file]
+
+
+def test_never_overwrites_the_loads(invoke, loads_file):
+    """A slip of the hand must not cost the trace."""
+    content = loads_file.read_bytes()
+    result = invoke("plan", loads_file, *SMALL, "--out", loads_file)
+    assert isinstance(result.exception, eplb.OptionError)
+    assert loads_file.read_bytes() == content
+
+
+def test_windows_beyond_float64_are_refused(trace):
+    """The mean of windows may be finite where a window is not."""
+    topology = eplb.Topology(num_ranks=2, slots_per_rank=1)
+    huge = eplb.LoadTrace(loads=[[[1.2e308, 1.2e308]], [[0, 0]]])
+    with pytest.raises(eplb.LoadsError, match="float64"):
+        balancedness_by_window(eplb.plan(huge, topology).placement, huge)
+
+
+def test_windows_are_evaluated_in_parts(trace, monkeypatch):
+    """Long traces are cut to spare memory, which changes nothing."""
+    placement = eplb.plan(trace, eplb.Topology(num_ranks=4, slots_per_rank=3)).placement
+    whole = balancedness_by_window(placement, trace)
+    monkeypatch.setattr("eplb.cli.summary.LOADS_AT_ONCE", 1)
+    np.testing.assert_array_equal(balancedness_by_window(placement, trace), whole)
+
+
+def test_hints_fit_the_plan():
+    """Balanced loads need no plan; a lone hot expert needs slots; a kept placement is shown how to read."""
+    topology = eplb.Topology(num_ranks=2, slots_per_rank=2)
+    even = summarize(eplb.LoadTrace(loads=[[1, 1, 1, 1]]), topology, 1, "fast", 0)
+    hot = summarize(eplb.LoadTrace(loads=[[9, 1, 1, 1]]), eplb.Topology(num_ranks=4, slots_per_rank=1), 1, "fast", 0)
+    assert "little to gain" in hints(even, "fast", None)[0]
+    assert "more slots" in hints(hot, "fast", None)[0]
+
+
+def test_efforts_are_those_of_the_library():
+    """The command offers what the planner knows."""
+    assert [effort.value for effort in EffortName] == list(EFFORTS)
