@@ -213,7 +213,9 @@ def test_nodes_must_be_numbered_without_gaps(value, message):
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf"), 1e-7, 1e7])
 def test_speeds_must_be_positive_and_sane(bad):
     """The message names the rank and its speed."""
-    assert_refused(rf"rank_speeds: expected 1e-6 to 1e6, got {bad} at rank 1".replace("+", r"\+"), rank_speeds=[1, bad, 1])
+    assert_refused(
+        rf"rank_speeds: expected 1e-6 to 1e6, got {bad} at rank 1".replace("+", r"\+"), rank_speeds=[1, bad, 1]
+    )
 
 
 @pytest.mark.parametrize(
