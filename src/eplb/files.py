@@ -19,6 +19,7 @@ from eplb.errors import FileFormatError
 
 MAX_ARRAY_BYTES = 8 << 30
 MAX_TEXT_BYTES = 1 << 30
+ZIP_END_BYTES = 22
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], None]) -> None:
@@ -117,13 +118,22 @@ def read_npz(path: str | os.PathLike[str], names: Collection[str]) -> dict[str, 
     """
     file = existing_file(path)
     arrays: dict[str, NDArray[Any]] = {}
-    with _decoding(file, ".npz"), zipfile.ZipFile(file) as archive:
+    with _decoding(file, ".npz"), file.open("rb") as raw, zipfile.ZipFile(raw) as archive:
+        _check_all_listed(raw, archive)
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             with archive.open(entry) as stream:  # opened even if foreign: this tells a damaged name from another array
                 if name in names and entry.filename.endswith(".npy"):
                     arrays[name] = _read_array(stream, f"{file}: array {name!r}", entry.file_size)
     return arrays
+
+
+def _check_all_listed(raw: IO[bytes], archive: zipfile.ZipFile) -> None:
+    """Raise if the archive's directory says another number of members than zipfile found: damage can hide the rest."""
+    raw.seek(-ZIP_END_BYTES - len(archive.comment), os.SEEK_END)
+    said = int.from_bytes(raw.read(ZIP_END_BYTES)[10:12], "little")
+    if said not in (len(archive.infolist()), 0xFFFF):  # 0xFFFF: too many to say here
+        raise zipfile.BadZipFile(f"{said} arrays listed, {len(archive.infolist())} found")
 
 
 def _read_array(stream: IO[bytes], what: str, size: int) -> NDArray[Any]:

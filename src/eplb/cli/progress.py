@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
@@ -13,9 +12,11 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from eplb.planning.compiling_notice import LINE, is_compiling
+
 PATIENCE_SECONDS = 1.0
 REFRESH_SECONDS = 0.1
-COMPILING = "compiling the planner, once on this machine (about 20 s)"
+COMPILING = LINE.removeprefix("eplb: ")
 
 Result = TypeVar("Result")
 
@@ -50,21 +51,14 @@ def _show(what: str, future: Future[Result], console: Console) -> None:
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(what, total=None)
         while not wait([future], REFRESH_SECONDS).done:
-            progress.update(task, description=COMPILING if _compiling() else what)
+            progress.update(task, description=COMPILING if is_compiling() else what)
 
 
 def _show_plain(future: Future[Result], console: Console) -> None:
     while not wait([future], REFRESH_SECONDS).done:
-        if _compiling():
+        if is_compiling():
             console.print(COMPILING, soft_wrap=True)
             wait([future])
-
-
-def _compiling() -> bool:
-    """Whether the planner was not found in the cache and is not compiled yet."""
-    kernel = getattr(sys.modules.get("eplb.kernels.layers"), "plan_layers", None)
-    stats = getattr(kernel, "stats", None)
-    return stats is not None and bool(stats.cache_misses) and not getattr(kernel, "signatures", True)
 
 
 @contextmanager
@@ -73,7 +67,7 @@ def _without_log_line() -> Iterator[None]:
     log = logging.getLogger("eplb")
 
     def no_compiling(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith("eplb: compiling")
+        return record.getMessage() != LINE
 
     log.addFilter(no_compiling)
     try:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +13,13 @@ from eplb.arrays import check_finite_nonnegative, loads_array
 from eplb.certificate import Certificate, PerLayer
 from eplb.errors import LoadsError, OptionError
 from eplb.placement import Placement
+from eplb.planning.compiling_notice import saying_when_compiling
 from eplb.planning.effort import Effort, effort_named
 from eplb.planning.machine import Machine, machine_for
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
 
 SLOTS_WORTH_A_THREAD = 2_000
-PATIENCE_SECONDS = 1.0
-
-_compiled: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -114,7 +109,7 @@ def plan(
         raise OptionError(f"topology: expected an eplb.Topology, got {type(topology).__name__}")
     layer_ids = loads.layer_ids if isinstance(loads, LoadTrace) else None
     matrix = _one_window(loads)
-    with _saying_when_compiling():
+    with saying_when_compiling():
         placement, certificate = _plan_layers(matrix, topology, groups, bounds, int(seed), layer_ids)
     return Plan(placement=placement, certificate=certificate)
 
@@ -193,22 +188,3 @@ def _choices(
     args = (loads, num_experts // groups, machine.nodes, effort.max_visits, choices, bounds, floors)
     over_layers(spread_layers, num_layers, args)
     return choices, bounds, floors
-
-
-@contextmanager
-def _saying_when_compiling() -> Iterator[None]:
-    """Log one line when the first plan of a process takes long: it is the compiler, and only this once."""
-    if "plan" in _compiled:
-        yield
-        return
-    log = logging.getLogger("eplb")
-    timer = threading.Timer(
-        PATIENCE_SECONDS, log.warning, ["eplb: compiling the planner, once on this machine; this takes about 20 s"]
-    )
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-        _compiled.add("plan")
-    finally:
-        timer.cancel()
