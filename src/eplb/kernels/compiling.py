@@ -6,18 +6,21 @@ all kernels, since numba looks only at the file of the outermost one.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import llvmlite.binding
 import numba
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -39,6 +42,32 @@ def part(function: Kernel) -> Kernel:
     """
     options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return numba.njit(**options)(function)
+
+
+@contextmanager
+def compiled_once(function: Any) -> Iterator[None]:
+    """Let one process at a time compile `function`, so that sixteen that start together do not all compile it.
+
+    The first one leaves a mark when it is done; the others then load what it compiled. Without a cache, or where files
+    cannot be locked, every process compiles for itself.
+    """
+    folder = cache_folder()
+    if folder is None or getattr(function, "signatures", True) or (mark := folder / _mark_of(function)).exists():
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):  # a full disk, or a file system without locks
+            fcntl.flock(stack.enter_context((folder / "lock").open("a")), fcntl.LOCK_EX)
+        yield
+        with suppress(OSError):
+            mark.touch()
+
+
+def _mark_of(function: Any) -> str:
+    """Return a name that changes with all that makes numba compile anew."""
+    target = llvmlite.binding.get_host_cpu_name()
+    versions = (numba.__version__, llvmlite.__version__, *sys.version_info[:2], target)
+    return "-".join(["compiled", function.__name__, *(str(part) for part in versions)])
 
 
 @cache

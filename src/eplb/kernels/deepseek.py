@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import kernel, part
 from eplb.kernels.replication import FLOAT32_BITS, Floats, Ints, average, heap_of, replicate, rounded, sift_down
 
 
-@kernel
+@part
 def pack(keys: Floats, weights: Floats, bits: int, num_packs: int, packs: Ints, positions: Ints) -> None:
     """Put each item, largest key first, into the lightest pack with room; one item a pack keeps its own index."""
     capacity = weights.size // num_packs
@@ -46,7 +46,7 @@ def pack_layers(
         pack(keys[layer], weights[layer], bits, num_packs, packs[layer], positions[layer])
 
 
-@kernel
+@part
 def experts_by_node(weights: Floats, num_groups: int, num_nodes: int) -> Ints:
     """Return the experts in the order of the nodes that their groups are packed to."""
     group_size = weights.size // num_groups
@@ -63,7 +63,7 @@ def experts_by_node(weights: Floats, num_groups: int, num_nodes: int) -> Ints:
     return experts
 
 
-@kernel
+@part
 def place_on_node(
     weights: Floats, members: Ints, num_ranks: int, fix_up: bool, counts: Ints, experts: Ints, replicas: Ints
 ) -> None:

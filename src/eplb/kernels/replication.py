@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.kernels.compiling import kernel
+from eplb.kernels.compiling import kernel, part
 
 FLOAT32_BITS = 24
 FLOAT16_BITS = 11
@@ -25,13 +25,13 @@ Ints = NDArray[np.int64]
 Floats = NDArray[Any]
 
 
-@kernel
+@part
 def goes_first(keys: Floats, one: int, other: int) -> bool:
     """Return whether `one` comes before `other`: the larger key, then the lower id."""
     return keys[one] > keys[other] or (keys[one] == keys[other] and one < other)
 
 
-@kernel
+@part
 def sift_down(heap: Ints, keys: Floats, size: int, position: int) -> None:
     """Let the id at `position` sink until no id below it goes first."""
     item = heap[position]
@@ -47,7 +47,7 @@ def sift_down(heap: Ints, keys: Floats, size: int, position: int) -> None:
     heap[position] = item
 
 
-@kernel
+@part
 def heap_of(keys: Floats) -> Ints:
     """Return the ids 0 .. n-1 as a binary heap, the one that goes first on top."""
     heap = np.arange(keys.size)
@@ -56,7 +56,7 @@ def heap_of(keys: Floats) -> Ints:
     return heap
 
 
-@kernel
+@part
 def rounded(value: Any, bits: int) -> Any:
     """Return a float32 `value` rounded to the nearest float16 (11 bits) or bfloat16 (8 bits), ties to even."""
     _, exponent = math.frexp(value)
@@ -67,7 +67,7 @@ def rounded(value: Any, bits: int) -> Any:
     return result
 
 
-@kernel
+@part
 def average(weights: Floats, expert: int, count: int, bits: int) -> Any:
     """Return the load of one of `count` replicas, rounded as a tensor of that precision would round it."""
     divisor = weights.dtype.type(count)
@@ -76,7 +76,7 @@ def average(weights: Floats, expert: int, count: int, bits: int) -> Any:
     return weights.dtype.type(rounded(weights[expert] / weights.dtype.type(rounded(divisor, bits)), bits))
 
 
-@kernel
+@part
 def grant_replicas(weights: Floats, bits: int, counts: Ints, experts: Ints, ranks: Ints) -> None:
     """Give each slot beyond the first of every expert to the largest average; slots stand in the order granted."""
     averages = weights.copy()
@@ -91,7 +91,7 @@ def grant_replicas(weights: Floats, bits: int, counts: Ints, experts: Ints, rank
         sift_down(heap, averages, heap.size, 0)
 
 
-@kernel
+@part
 def largest_average(weights: Floats, counts: Ints, bits: int) -> tuple[Any, int, int]:
     """Return the largest average, the first expert that has it, and how many have it."""
     largest, first, attained = average(weights, 0, counts[0], bits), 0, 1
@@ -104,7 +104,7 @@ def largest_average(weights: Floats, counts: Ints, bits: int) -> tuple[Any, int,
     return largest, first, attained
 
 
-@kernel
+@part
 def cheapest_donor(weights: Floats, counts: Ints, receiver: int, bits: int) -> int:
     """Return the expert whose average after giving a replica is smallest; -1 where none has two replicas."""
     donor = -1
@@ -118,7 +118,7 @@ def cheapest_donor(weights: Floats, counts: Ints, receiver: int, bits: int) -> i
     return donor
 
 
-@kernel
+@part
 def move_one(weights: Floats, counts: Ints, strict: bool, bits: int) -> bool:
     """Move one replica to the largest average if that pays, and return whether it did."""
     before, receiver, attained_before = largest_average(weights, counts, bits)
@@ -135,7 +135,7 @@ def move_one(weights: Floats, counts: Ints, strict: bool, bits: int) -> bool:
     return False
 
 
-@kernel
+@part
 def list_by_expert(counts: Ints, experts: Ints, ranks: Ints) -> None:
     """Write the slots in the order of their experts, the replicas of each numbered from 0."""
     slot = 0
@@ -145,7 +145,7 @@ def list_by_expert(counts: Ints, experts: Ints, ranks: Ints) -> None:
             slot += 1
 
 
-@kernel
+@part
 def replicate(weights: Floats, fix_up: bool, bits: int, counts: Ints, experts: Ints, ranks: Ints) -> None:
     """Replicate the experts of one layer: slots by expert after the fix-up, else in the order granted."""
     grant_replicas(weights, bits, counts, experts, ranks)

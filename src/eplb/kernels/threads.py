@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from eplb.errors import OptionError
+from eplb.kernels.compiling import compiled_once
 
 MAX_DEFAULT_THREADS = 4
 CHUNKS_PER_THREAD = 4
@@ -47,10 +48,7 @@ def over_layers(kernel: Callable[..., None], num_layers: int, args: tuple[Any, .
     `min_layers` layers, so that small work stays on the calling thread.
     """
     threads = min(num_threads(), max(1, num_layers // min_layers))
-    if threads == 1:
-        kernel(0, num_layers, *args)
-        return
-    num_chunks = max(threads, min(threads * CHUNKS_PER_THREAD, num_layers // min_layers))
+    num_chunks = max(threads, min(threads * CHUNKS_PER_THREAD, num_layers // min_layers)) if threads > 1 else 1
     edges = [num_layers * i // num_chunks for i in range(num_chunks + 1)]
     todo = deque(itertools.pairwise(edges))
 
@@ -62,11 +60,12 @@ def over_layers(kernel: Callable[..., None], num_layers: int, args: tuple[Any, .
                 return
             kernel(first, last, *args)
 
-    pool = _executor(threads)
-    futures = [pool.submit(work) for _ in range(threads - 1)]
-    work()
-    for future in futures:
-        future.result()
+    with compiled_once(kernel):
+        pool = _executor(threads) if threads > 1 else None
+        futures = [pool.submit(work) for _ in range(threads - 1)] if pool is not None else []
+        work()
+        for future in futures:
+            future.result()
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:
