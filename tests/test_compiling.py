@@ -228,3 +228,16 @@ def test_sixteen_processes_compile_at_once(install):
         assert_kept_in(json.loads(out), chosen)
     assert install.report(NUMBA_CACHE_DIR=chosen)["hits"] == 1
     assert not list(chosen.rglob("*.tmp*"))
+
+
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_damaged_compiled_code_is_thrown_away(install, ending):
+    """A file cut short by a full disk or a power loss costs a warning and a compilation, no failure."""
+    chosen = install.folder / "cache"
+    expected = install.run(PRODUCT, NUMBA_CACHE_DIR=chosen)[0]
+    for file in chosen.rglob("*" + ending):
+        file.write_bytes(file.read_bytes()[:100])
+    out, err = install.run(PRODUCT, NUMBA_CACHE_DIR=chosen)
+    assert out == expected
+    assert "damaged compiled code" in err
+    assert install.run(PRODUCT, NUMBA_CACHE_DIR=chosen) == (expected, "")

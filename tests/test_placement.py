@@ -1,7 +1,6 @@
 """Placement: maps, moves, hash, and files that are whole or refused."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -331,7 +330,7 @@ def test_a_saved_placement_comes_back(small, tmp_path, ending):
 def test_every_placement_comes_back(placement, ending):
     """Failed ranks, uneven slots and speeds survive both formats."""
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "placement" + ending)
+        path = Path(folder, f"placement{ending}")
         placement.save(path)
         assert_same(Placement.load(path), placement)
 
@@ -372,7 +371,7 @@ def test_a_file_cut_off_anywhere_is_refused(small, tmp_path, ending):
     whole = path.read_bytes()
     for length in range(0, len(whole.rstrip(b"\n")), 2):
         path.write_bytes(whole[:length])
-        with pytest.raises(FileFormatError, match="truncated|not a readable|no header"):
+        with pytest.raises(FileFormatError, match=r"truncated|not a readable|no header"):
             Placement.load(path)
 
 
@@ -459,7 +458,7 @@ def test_an_npz_without_our_header_is_refused(tmp_path, header):
     """Arrays alone are no placement, whatever text stands beside them."""
     path = tmp_path / "foreign.npz"
     np.savez(path, header=np.array(header), physical_to_logical=np.zeros((1, 2), dtype=int))
-    with pytest.raises(FileFormatError, match="foreign.npz: not a placement"):
+    with pytest.raises(FileFormatError, match=r"foreign.npz: not a placement"):
         Placement.load(path)
 
 

@@ -110,6 +110,13 @@ def test_failed_ranks_are_a_set():
     assert Topology(num_ranks=4, slots_per_rank=1, failed_ranks=[3, 1, 3]).failed_ranks == (1, 3)
 
 
+def test_a_plain_topology_is_written_plainly():
+    """Equal slots, nodes in blocks and speeds of 1 are written as short as they can be."""
+    topology = Topology(num_ranks=4, slots_per_rank=[2] * 4, num_nodes=[0, 0, 1, 1], rank_speeds=[1] * 4)
+    expected = {"num_ranks": 4, "slots_per_rank": 2, "num_nodes": 2, "rank_speeds": None, "failed_ranks": []}
+    assert topology.to_dict() == expected
+
+
 @pytest.mark.parametrize(
     "change", [{"slots_per_rank": 3}, {"num_nodes": 2}, {"rank_speeds": [1, 1, 2]}, {"failed_ranks": [0]}]
 )

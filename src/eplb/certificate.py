@@ -68,7 +68,7 @@ class Certificate:
     The bound holds for every placement of the same loads on the same topology (and groups) that fills all slots, keeps
     the replicas of an expert on distinct ranks as far as the slots allow, and splits an expert's tokens evenly over its
     replicas. A rank's load counts divided by its speed; the mean weighs ranks by speed, so that a placement with equal
-    times has balancedness 1.
+    times has balancedness 1. The bound is closest for one node with at most E slots a rank; see docs/planning.md.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ import pytest
 
 import eplb
 from eplb import InfeasibleError, Topology
+from tests.planning.soundness import assert_sound
 from tests.reference import optimum
 
 CASES = 60
@@ -39,13 +40,15 @@ def test_the_bound_never_exceeds_the_optimum_and_thorough_finds_it(kind):
     while tried < CASES:
         loads, topology, groups = tiny_case(rng, kind)
         try:
-            certificate = eplb.plan(loads, topology, groups=groups, effort="thorough").certificate
+            plan = eplb.plan(loads, topology, groups=groups, effort="thorough")
         except InfeasibleError:
             continue
         best = optimum(loads[0], topology, groups)
         if np.isinf(best):  # groups so uneven that some rank must hold an expert twice
             continue
         tried += 1
+        certificate = plan.certificate
+        assert_sound(plan, loads, topology)
         assert certificate.lower_bound <= best * (1 + 1e-9)
         assert best <= certificate.largest_load * (1 + 1e-9)
         found += certificate.largest_load <= best * (1 + 1e-9)

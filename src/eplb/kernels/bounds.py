@@ -54,32 +54,43 @@ def level_bound(loads: Floats, by_load: Ints, offsets: Ints, costs: Floats) -> f
 
 
 @part
-def speed_bound(loads: Floats, num_slots: int, costs: Floats, high: float) -> float:
+def speed_bound(loads: Floats, offsets: Ints, costs: Floats, high: float) -> float:
     """Least T at which replicas small enough for ranks fast enough fit in the slots; `high` is a T that is reached.
 
-    A replica of load x needs a rank of speed x / T at least, so c replicas need c ranks of speed w / (c T).
+    A replica of load x needs a rank of speed x / T at least, so c replicas need c ranks of speed w / (c T); and experts
+    that are too heavy for the slower ranks even with the most replicas must all fit in the slots of the faster ones.
     """
-    fast_first = np.empty(costs.size)
-    order = np.empty(costs.size, np.int64)
+    num_ranks, num_slots = costs.size, offsets[costs.size]
     speeds = 1 / costs
-    order_descending(speeds, order, np.empty(costs.size, np.int64))
-    for rank in range(costs.size):
-        fast_first[rank] = speeds[order[rank]]
+    fast_first = np.empty(num_ranks, np.int64)
+    order_descending(speeds, fast_first, np.empty(num_ranks, np.int64))
+    most = min(num_ranks, num_slots - loads.size + 1)
+    least = np.empty(loads.size, np.int64)
     low = 0.0
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        needed = 0
+        fits = True
         for expert in range(loads.size):
             count = 1
-            while count <= costs.size and fast_first[count - 1] * count * middle < loads[expert]:
+            while count <= most and speeds[fast_first[count - 1]] * count * middle < loads[expert]:
                 count += 1
-            needed += count if count <= costs.size else num_slots + 1
-            if needed > num_slots:
+            least[expert] = count
+            fits = fits and count <= most
+        slots = 0
+        for k in range(num_ranks):
+            if not fits:
                 break
-        if needed > num_slots:
-            low = middle
-        else:
+            slots += offsets[fast_first[k] + 1] - offsets[fast_first[k]]
+            slower = speeds[fast_first[k + 1]] if k + 1 < num_ranks else 0.0
+            needed = 0
+            for expert in range(loads.size):
+                if loads[expert] >= slower * most * middle:
+                    needed += least[expert]
+            fits = needed <= slots
+        if fits:
             high = middle
+        else:
+            low = middle
     return low
 
 
@@ -205,5 +216,5 @@ def close_bound(loads: Floats, offsets: Ints, costs: Floats, heaviest: float, hi
     bound = company_bound(loads, num_slots, offsets, costs, heaviest, high / fastest)
     if uneven:
         bound = max(bound, fill_bound(loads, num_slots, offsets, costs))
-        bound = max(bound, speed_bound(loads, num_slots, costs, high))
+        bound = max(bound, speed_bound(loads, offsets, costs, high))
     return bound

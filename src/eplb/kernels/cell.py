@@ -81,7 +81,7 @@ def search_cell(cell: Cell, target: float, tolerance: float, heaviest: float, ef
                 continue
             if not _pack_needed(cell, needed):
                 continue
-        elif attempt > 0 and attempt % WANDER == 0:
+        elif attempt > 0 and (attempt - effort[MAX_RECOUNTS] - 1) % WANDER == 0:
             _copy_plan(kept, (cell.items, cell.counts, cell.shares))
         _note_holders(cell)
         if attempt > 0 and not recounting:

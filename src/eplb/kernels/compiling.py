@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pickle
+import shutil
 import stat
 import sys
 import tempfile
@@ -38,27 +40,39 @@ def kernel(function: Kernel) -> Kernel:
 def part(function: Kernel) -> Kernel:
     """Compile `function` as a part of the kernels that call it.
 
-    Without an entry for Python and a file of its own, which take a third of the compile time.
+    It has no entry for Python and no file of its own: both take long to compile.
     """
     options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     return numba.njit(**options)(function)
 
 
-@contextmanager
-def compiled_once(function: Any) -> Iterator[None]:
-    """Let one process at a time compile `function`, so that sixteen that start together do not all compile it.
+def ensure_compiled(function: Any, args: tuple[Any, ...]) -> None:
+    """Compile `function`, or load it from disk, by calling it for no layers: ``function(0, 0, *args)``.
 
-    The first one leaves a mark when it is done; the others then load what it compiled. Without a cache, or where files
-    cannot be locked, every process compiles for itself.
+    One process at a time compiles, so that sixteen that start together do not all do so: the first one leaves a mark,
+    and the others load what it compiled. Where nothing can be kept or locked, every process compiles for itself. A
+    damaged file is thrown away, with a warning, and compiled anew.
     """
-    folder = cache_folder()
-    if folder is None or getattr(function, "signatures", True) or (mark := folder / _mark_of(function)).exists():
-        yield
+    if getattr(function, "signatures", True):
         return
+    folder = cache_folder()
+    if folder is None:
+        function(0, 0, *args)
+        return
+    mark = folder / _mark_of(function)
     with ExitStack() as stack:
-        with suppress(OSError):  # a full disk, or a file system without locks
-            fcntl.flock(stack.enter_context((folder / "lock").open("a")), fcntl.LOCK_EX)
-        yield
+        if not mark.exists():
+            with suppress(OSError):  # a full disk, or a file system without locks
+                fcntl.flock(stack.enter_context((folder / "lock").open("a")), fcntl.LOCK_EX)
+        try:
+            function(0, 0, *args)
+        except (EOFError, pickle.UnpicklingError) as exc:
+            warnings.warn(
+                f"eplb: damaged compiled code in {folder} ({exc!r}); compiling anew", RuntimeWarning, stacklevel=4
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            function(0, 0, *args)
         with suppress(OSError):
             mark.touch()
 
@@ -149,3 +163,11 @@ def _numba_cache_in(folder: Path | None) -> Iterator[None]:
         yield
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -7,11 +7,11 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 from eplb.errors import OptionError
-from eplb.kernels.compiling import compiled_once
+from eplb.kernels.compiling import ensure_compiled
 
 MAX_DEFAULT_THREADS = 4
 CHUNKS_PER_THREAD = 4
@@ -60,12 +60,17 @@ def over_layers(kernel: Callable[..., None], num_layers: int, args: tuple[Any, .
                 return
             kernel(first, last, *args)
 
-    with compiled_once(kernel):
-        pool = _executor(threads) if threads > 1 else None
-        futures = [pool.submit(work) for _ in range(threads - 1)] if pool is not None else []
+    ensure_compiled(kernel, args)
+    pool = _executor(num_threads()) if threads > 1 else None
+    futures = [pool.submit(work) for _ in range(threads - 1)] if pool is not None else []
+    try:
         work()
-        for future in futures:
-            future.result()
+    except BaseException:
+        todo.clear()
+        wait(futures)
+        raise
+    for future in futures:
+        future.result()
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:
@@ -84,5 +89,4 @@ def _unlock_after_fork() -> None:
     _pool = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_unlock_after_fork)
+os.register_at_fork(after_in_child=_unlock_after_fork)

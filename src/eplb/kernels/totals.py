@@ -1,4 +1,4 @@
-"""Sums and extremes over short arrays, in fixed order: plain loops compile faster than numpy's, and run as fast."""
+"""Sums and extremes over short arrays, in fixed order: plain loops, which compile faster than numpy's."""
 
 import numpy as np
 

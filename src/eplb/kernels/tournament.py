@@ -1,7 +1,7 @@
 """A tournament of ranks: the lightest one with room is always on top, the lower id among equals.
 
 Keys are times seen as integers (the bits of floats >= 0 are ordered as the floats are), so that a match is a
-subtraction and a choice without a branch; a heap's branches cannot be predicted and cost several times as much.
+subtraction and a choice without a branch, where the branches of a heap could not be predicted.
 """
 
 import numpy as np

@@ -41,7 +41,7 @@ EFFORTS = {
         tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_choices=4, max_visits=1_000
     ),
     "thorough": Effort(
-        tolerance=0.0, max_steps=20_000, max_recounts=64, max_restarts=400, max_choices=64, max_visits=100_000
+        tolerance=1e-5, max_steps=20_000, max_recounts=64, max_restarts=400, max_choices=64, max_visits=100_000
     ),
 }
 

@@ -67,8 +67,8 @@ def plan(
     split : {"even"}
         How tokens are shared by the replicas of an expert.
     effort : {"fast", "balanced", "thorough"}
-        Bounds on iterations. "fast": counts and packing; "balanced": refined until 0.02% from the bound; "thorough":
-        until nothing helps.
+        Bounds on iterations. "fast": counts and packing. "balanced": refined until 0.02% from the bound, or the steps
+        are used up. "thorough": until 0.001% from the bound, with some hundred times the steps.
     seed : int, default 0
         Seed of the disturbances that follow when a gap is left. Same input, same seed: the same plan, bit for bit.
 
