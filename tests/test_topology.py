@@ -106,8 +106,9 @@ def test_one_machine_has_one_description(same):
 
 
 def test_failed_ranks_are_a_set():
-    """Order and repetition of the failed ranks mean nothing."""
-    assert Topology(num_ranks=4, slots_per_rank=1, failed_ranks=[3, 1, 3]).failed_ranks == (1, 3)
+    """Order and repetition of the failed ranks mean nothing, so a set of them will do."""
+    for failed in ([3, 1, 3], {3, 1}, frozenset([1, 3])):
+        assert Topology(num_ranks=4, slots_per_rank=1, failed_ranks=failed).failed_ranks == (1, 3)
 
 
 def test_a_plain_topology_is_written_plainly():
@@ -250,6 +251,7 @@ def test_speeds_must_be_one_number_a_rank(value, message):
         ([-1], "failed_ranks: expected ranks 0 to 2, got -1 at index 0"),
         ([0, 1, 2], "failed_ranks: all 3 ranks failed; at least one must work"),
         (1, r"failed_ranks: expected a list of integers, got shape \(\)"),
+        ({0, "a"}, r"failed_ranks: expected a list of integers, got shape \(2,\) of dtype"),
         (None, r"failed_ranks: expected a list of integers, got shape \(\) of dtype object"),
         ([[0], [1, 2]], "failed_ranks: expected a list of integers; .*inhomogeneous"),
     ],

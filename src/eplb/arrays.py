@@ -34,8 +34,7 @@ def array_of(values: Any, what: str, error: type[InputError]) -> NDArray[Any]:
 
 def integers(values: ArrayLike, name: str, error: type[InputError]) -> NDArray[np.int64]:
     """Return `values` as a new 1-D int64 array, or raise `error` naming the shape and dtype, or the first too large."""
-    listed = sorted(values) if isinstance(values, (set, frozenset)) else values
-    array = array_of(listed, f"{name}: expected a list of integers", error)
+    array = array_of(values, f"{name}: expected a list of integers", error)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise error(f"{name}: expected a list of integers, got shape {array.shape} of dtype {array.dtype}")
     if array.dtype.kind == "u" and (array > MAX_INT64).any():

@@ -155,7 +155,7 @@ class Placement:
         Raises
         ------
         PlacementError
-            If `other` is a placement of another model: other layers or another number of experts.
+            If `other` has another number of layers or of experts.
         """
         if not isinstance(other, Placement):
             raise PlacementError(f"other: expected an eplb.Placement, got {type(other).__name__}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ class Topology:
         ids are 0, 1, ... without gaps.
     rank_speeds : sequence of R floats, optional
         Relative speed of each rank, > 0; the load of a rank counts divided by its speed. Default: all 1.
-    failed_ranks : sequence of ints, optional
+    failed_ranks : sequence or set of ints, optional
         Ranks that hold nothing: their slots keep their ids, hold -1, and the rank counts in no mean.
 
     Raises
@@ -47,10 +47,10 @@ class Topology:
     """
 
     num_ranks: int
-    slots_per_rank: int | tuple[int, ...]
-    num_nodes: int | tuple[int, ...] = 1
-    rank_speeds: tuple[float, ...] | None = None
-    failed_ranks: tuple[int, ...] = ()
+    slots_per_rank: int | Sequence[int]
+    num_nodes: int | Sequence[int] = 1
+    rank_speeds: Sequence[float] | None = None
+    failed_ranks: Sequence[int] | Set[int] = ()
 
     slot_counts: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     """Slots of each rank, [R]."""
@@ -117,7 +117,7 @@ class Topology:
         }
 
 
-def _listed(value: int | tuple[int, ...]) -> int | list[int]:
+def _listed(value: int | Sequence[int]) -> int | list[int]:
     return value if isinstance(value, int) else list(value)
 
 
@@ -186,9 +186,10 @@ def _speeds(value: Sequence[float] | None, num_ranks: int) -> NDArray[np.float64
     return array
 
 
-def _alive(failed: Sequence[int], num_ranks: int) -> NDArray[np.bool_]:
+def _alive(failed: Sequence[int] | Set[int], num_ranks: int) -> NDArray[np.bool_]:
     alive = np.ones(num_ranks, dtype=np.bool_)
-    ranks = integers(failed, "failed_ranks", TopologyError)
+    listed = list(failed) if isinstance(failed, Set) else failed
+    ranks = integers(listed, "failed_ranks", TopologyError)
     bad = (ranks < 0) | (ranks >= num_ranks)
     if bad.any():
         index = int(np.argmax(bad))

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from eplb.cli import progress
 from eplb.cli.progress import COMPILING, with_progress
+from eplb.planning.compiling_notice import LINE
 
 
 @pytest.fixture
@@ -41,21 +42,21 @@ def test_a_long_call_shows_a_bar(terminal):
 
 def test_a_terminal_learns_that_it_compiles(terminal, monkeypatch):
     """The bar says so for as long as it lasts."""
-    monkeypatch.setattr(progress, "_compiling", lambda: True)
+    monkeypatch.setattr(progress, "is_compiling", lambda: True)
     with_progress("planning", lambda: time.sleep(0.5), terminal)
     assert COMPILING in terminal.file.getvalue()
 
 
 def test_a_pipe_learns_once_that_it_compiles(pipe, monkeypatch):
     """One line, no bar."""
-    monkeypatch.setattr(progress, "_compiling", lambda: True)
+    monkeypatch.setattr(progress, "is_compiling", lambda: True)
     with_progress("planning", lambda: time.sleep(0.5), pipe)
     assert pipe.file.getvalue() == COMPILING + "\n"
 
 
 def test_a_pipe_is_left_alone_otherwise(pipe, monkeypatch):
     """Nothing compiles, nothing is said."""
-    monkeypatch.setattr(progress, "_compiling", lambda: False)
+    monkeypatch.setattr(progress, "is_compiling", lambda: False)
     with_progress("planning", lambda: time.sleep(0.3), pipe)
     assert pipe.file.getvalue() == ""
 
@@ -71,7 +72,7 @@ def test_the_librarys_own_line_is_not_said_too(caplog):
     log = logging.getLogger("eplb")
 
     def call():
-        log.warning("eplb: compiling the planner, once on this machine")
+        log.warning(LINE)
         log.warning("eplb: other")
         return threading.current_thread() is not threading.main_thread()
 

@@ -9,10 +9,10 @@ from eplb import Topology
 PINNED = {
     ("fast", 1): "495c9b5a976e9aa310d9bdb5b315c54016f65f32af6433a8d7a72e82c5ef2b5e",
     ("fast", 4): "4a0f1928742bf3447544f69b211d718edca78adddcbd7fcff00a258bc8916d59",
-    ("balanced", 1): "f03d433229f14072eeab713e77cacf0a97d60133cb263eeb0acff3df78a1f171",
-    ("balanced", 4): "d00ea62bb4f7b3d6b5098641ed5cea17a0ff91210ada73fbc26021c9f1ef21d7",
-    ("thorough", 1): "98c25e04c1f5c9d7fba51d93228149e955b7e3b03eeb7d50c809d5fb9b6e0959",
-    ("thorough", 4): "d8bc5aebe6ed89b1eb06836c8e3053f6228f7f071ce0f3acd31fae4ca5497bb8",
+    ("balanced", 1): "ecac0a39553b1cde10602c1425480d8a6ada6fdc6bf0ce3cec7fb85da7cfd464",
+    ("balanced", 4): "eec28478c37409068e9f44aec068ab0fa9496cc50f0d0d9c70338aaf7fc2cb3f",
+    ("thorough", 1): "2d7b5c4339b3898c1d921063dc91a9945c390feeff7727fa1fec0965a6ae2b04",
+    ("thorough", 4): "80d45727054cd1aebefd2d3414e96c4b1b080e8f8643b2ee0e84761a1b6fe020",
 }
 
 

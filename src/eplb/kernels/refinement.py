@@ -6,12 +6,13 @@ search ends by itself; `max_steps` bounds it all the same. The slots of a rank a
 
 import numpy as np
 
-from eplb.kernels.arrays import Cell, Pairs
+from eplb.kernels.arrays import Cell, Ints, Pairs
 from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.totals import NONE, first_largest, first_least
+from eplb.kernels.totals import NONE, first_largest
 
 MAX_PAIR_SLOTS = 24  # ranks with more slots have single swaps enough; pairs grow with the square
+FRESH = 8  # steps after which the ranks are put in order again, so that the lightest are tried first
 CLEARLY = 1 - 1e-12  # a step must gain more than rounding
 
 
@@ -28,13 +29,17 @@ def refine(cell: Cell, target: float, max_steps: int) -> int:
     pairs = widest * (widest - 1) // 2 if widest <= MAX_PAIR_SLOTS else 0
     here = (np.empty(pairs), np.empty(pairs, np.int64), np.empty(pairs, np.int64))
     there = (np.empty(pairs), np.empty(pairs, np.int64), np.empty(pairs, np.int64))
+    heavy_first = np.empty(cell.times.size, np.int64)
+    scratch = np.empty(cell.times.size, np.int64)
     for step in range(max_steps):
+        if step % FRESH == 0:
+            order_descending(cell.times, heavy_first, scratch)
         top = first_largest(cell.times)
         if cell.times[top] <= target:
             return step
-        if _swap_one(cell, target, top):
+        if _swap_one(cell, heavy_first, target, top):
             continue
-        if pairs > 0 and _swap_two(cell, target, top, here, there):
+        if pairs > 0 and _swap_two(cell, heavy_first, target, top, here, there):
             continue
         if not _regrant(cell, top):
             return step
@@ -99,14 +104,13 @@ def _best_swap(cell: Cell, top: int, other: int, best: float) -> tuple[float, in
 
 
 @part
-def _swap_one(cell: Cell, target: float, top: int) -> bool:
+def _swap_one(cell: Cell, heavy_first: Ints, target: float, top: int) -> bool:
     """Swap one slot of `top` with one of another rank so that the slower of the two is fastest; whether it helped."""
     best = cell.times[top] * CLEARLY
     mine, theirs, best_rank = NONE, NONE, NONE
-    lightest = first_least(cell.times)
-    for turn in range(-1, cell.times.size):
-        other = lightest if turn < 0 else turn
-        if other == top or turn == lightest or _hopeless(cell, top, other, best):
+    for k in range(heavy_first.size - 1, -1, -1):
+        other = heavy_first[k]
+        if other == top or _hopeless(cell, top, other, best):
             continue
         worse, here, there = _best_swap(cell, top, other, best)
         if worse < best:
@@ -156,17 +160,16 @@ def _pairs_rising(cell: Cell, rank: int, pairs: Pairs) -> int:
 
 
 @part
-def _swap_two(cell: Cell, target: float, top: int, here: Pairs, there: Pairs) -> bool:
+def _swap_two(cell: Cell, heavy_first: Ints, target: float, top: int, here: Pairs, there: Pairs) -> bool:
     """Swap two slots of `top` with two of another rank, as `_swap_one` does with one."""
     items, times, costs, holds = cell.items, cell.times, cell.costs, cell.holds
     best = times[top] * CLEARLY
     best_rank = NONE
     mine, theirs = (NONE, NONE), (NONE, NONE)
     num_here = _pairs_rising(cell, top, here)
-    lightest = first_least(times)
-    for turn in range(-1, times.size):
-        other = lightest if turn < 0 else turn
-        if other == top or turn == lightest or _hopeless(cell, top, other, best):
+    for turn in range(heavy_first.size - 1, -1, -1):
+        other = heavy_first[turn]
+        if other == top or _hopeless(cell, top, other, best):
             continue
         num_there = _pairs_rising(cell, other, there)
         wanted = (times[top] - times[other]) / (costs[top] + costs[other])
