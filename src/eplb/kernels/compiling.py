@@ -53,7 +53,7 @@ def ensure_compiled(function: Any, args: tuple[Any, ...]) -> None:
     and the others load what it compiled. Where nothing can be kept or locked, every process compiles for itself. A
     damaged file is thrown away, with a warning, and compiled anew.
     """
-    if getattr(function, "signatures", True):
+    if getattr(function, "overloads", True):
         return
     folder = cache_folder()
     if folder is None:

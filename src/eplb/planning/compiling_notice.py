@@ -16,14 +16,14 @@ LINE = "eplb: compiling the planner, once on this machine (about 20 s)"
 def is_compiling() -> bool:
     """Whether the planner was not found among the compiled code on disk, and is not compiled yet."""
     kernel = _kernel()
-    return kernel is not None and bool(kernel.stats.cache_misses) and not kernel.signatures
+    return kernel is not None and bool(kernel.stats.cache_misses) and not kernel.overloads
 
 
 @contextmanager
 def saying_when_compiling() -> Iterator[None]:
     """Log one line when what runs inside has to wait for the compiler."""
     kernel = _kernel()
-    if kernel is not None and kernel.signatures:
+    if kernel is not None and kernel.overloads:
         yield
         return
     timer = threading.Timer(PATIENCE_SECONDS, _say)

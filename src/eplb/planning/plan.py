@@ -19,7 +19,7 @@ from eplb.planning.machine import Machine, machine_for
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
 
-SLOTS_WORTH_A_THREAD = 2_000
+SLOTS_WORTH_A_THREAD = 3_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
