@@ -40,3 +40,18 @@ class Cell(NamedTuple):
     """Share in each slot, [P]; kept by the refinement."""
     holds: Bools
     """Whether a rank has an expert, [R, E]; kept by the refinement."""
+
+
+class Grouping(NamedTuple):
+    """G expert groups that want one of N nodes each."""
+
+    loads: Floats
+    """Load of each expert, group after group, [E]."""
+    group_size: int
+    """Experts of a group, E / G."""
+    nodes: Floats
+    """Slots, ranks, least number of groups, total speed and fastest speed of each node, [N, 5]."""
+    light: Floats
+    """Load of the k lightest groups, [G + 1]."""
+    memo: Floats
+    """Bound of a node for a set of groups, 0 where it is not known yet, [N, 2^G]; [N, 0] for many groups."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eplb.kernels.arrays import Floats, Ints
+from eplb.kernels.arrays import Floats, Grouping, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.counts import highest_averages
 from eplb.kernels.ordering import order_descending
@@ -73,9 +73,9 @@ def spread_groups(
 ) -> float:
     """Fill `choices` [K, G] and `bounds` [K] with the best choices found; return a bound that holds for every choice.
 
-    `nodes` [N, 5] holds for each node its slots, ranks, least number of groups, total speed and fastest speed. Groups
-    go by falling load to the node that then needs least; then groups are swapped while that helps; then branch and
-    bound looks through all that is left, as long as `max_visits` suffice: then the least bound is the returned one.
+    `nodes` is explained at `Grouping`. Groups go by falling load to the node that then needs least; then groups are
+    swapped while that helps; then branch and bound looks through all that is left, as long as `max_visits` suffice: the
+    least bound is then the returned one.
     """
     num_groups, num_nodes = choices.shape[1], len(nodes)
     totals = np.zeros(num_groups)
@@ -87,23 +87,25 @@ def spread_groups(
     light = np.zeros(num_groups + 1)
     for k in range(num_groups):
         light[k + 1] = light[k] + totals[order[num_groups - 1 - k]]
+    memo = np.zeros((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0))
+    grouping = Grouping(loads, group_size, nodes, light, memo)
     members = np.empty((num_nodes, num_groups), np.int64)
     sizes = np.zeros(num_nodes, np.int64)
     needs = np.zeros(num_nodes)
     for k in range(num_groups):
         best, least = NONE, np.inf
         for node in range(num_nodes):
-            if not _may_take(nodes, sizes, node, group_size, num_groups - k):
+            if not _may_take(grouping, sizes, node, num_groups - k):
                 continue
             members[node, sizes[node]] = order[k]
-            need = _bound(loads, group_size, nodes, light, members, node, sizes[node] + 1)
+            need = _bound(grouping, members, node, sizes[node] + 1)
             if need < least:
                 best, least = node, need
         members[best, sizes[best]] = order[k]
         sizes[best] += 1
         needs[best] = least
     while max_visits > 0:
-        better, tried = _exchange_groups(loads, group_size, nodes, light, members, sizes, needs)
+        better, tried = _exchange_groups(grouping, members, sizes, needs)
         max_visits -= tried
         if not better:
             break
@@ -114,7 +116,7 @@ def spread_groups(
         for m in range(sizes[node]):
             choice[members[node, m]] = node
     _keep_choice(choice, largest_of(needs), choices, bounds)
-    return _branch_and_bound(loads, group_size, nodes, light, order, max_visits, choices, bounds)
+    return _branch_and_bound(grouping, order, max_visits, choices, bounds)
 
 
 @part
@@ -140,47 +142,68 @@ def _keep_choice(choice: Ints, bound: float, choices: Ints, bounds: Floats) -> N
 
 
 @part
-def _bound(loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, node: int, size: int) -> float:
-    """Bound the largest rank time of `node` with the first `size` of its members and as many more as it must get.
-
-    `light` [G + 1] holds the load of the k lightest groups.
-    """
+def _fresh_bound(grouping: Grouping, members: Ints, node: int, size: int) -> float:
+    """Bound the largest rank time of `node` with the first `size` of its members and as many more as it must get."""
+    nodes = grouping.nodes
     more = max(np.int64(nodes[node, 2]) - size, 0)
-    slots, num_ranks = np.int64(nodes[node, 0]) - more * group_size, np.int64(nodes[node, 1])
+    slots, num_ranks = np.int64(nodes[node, 0]) - more * grouping.group_size, np.int64(nodes[node, 1])
     return node_bound(
-        loads, group_size, members[node], np.int64(size), slots, num_ranks, nodes[node, 3], nodes[node, 4], light[more]
+        grouping.loads,
+        grouping.group_size,
+        members[node],
+        np.int64(size),
+        slots,
+        num_ranks,
+        nodes[node, 3],
+        nodes[node, 4],
+        grouping.light[more],
     )
 
 
 @part
-def _may_take(nodes: Floats, sizes: Ints, node: int, group_size: int, left: int) -> bool:
+def _bound(grouping: Grouping, members: Ints, node: int, size: int) -> float:
+    """Return the bound of a node, remembered where there is room to; nodes that are alike share it."""
+    memo = grouping.memo
+    if memo.shape[1] == 0:
+        return _fresh_bound(grouping, members, node, size)
+    mask = 0
+    for m in range(size):
+        mask |= 1 << members[node, m]
+    like = node
+    while like > 0 and _alike(grouping.nodes, like - 1, node):
+        like -= 1
+    if memo[like, mask] == 0.0:
+        memo[like, mask] = _fresh_bound(grouping, members, node, size)
+    return memo[like, mask]
+
+
+@part
+def _may_take(grouping: Grouping, sizes: Ints, node: int, left: int) -> bool:
     """Whether `node` may take one of the `left` groups: it has room, and all nodes can still get what they want."""
-    if (sizes[node] + 1) * group_size > nodes[node, 0]:
+    if (sizes[node] + 1) * grouping.group_size > grouping.nodes[node, 0]:
         return False
     short = 0
-    for other in range(len(nodes)):
-        short += max(0, int(nodes[other, 2]) - sizes[other] - (1 if other == node else 0))
+    for other in range(sizes.size):
+        short += max(0, int(grouping.nodes[other, 2]) - sizes[other] - (1 if other == node else 0))
     return short <= left - 1
 
 
 @part
-def _exchange_groups(
-    loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, sizes: Ints, bounds: Floats
-) -> tuple[bool, int]:
+def _exchange_groups(grouping: Grouping, members: Ints, sizes: Ints, bounds: Floats) -> tuple[bool, int]:
     """Swap a group of the slowest node with another, if both end below its bound; whether one did, and bounds tried."""
     top = first_largest(bounds)
     tried = 0
     best, best_mine, best_node, best_theirs = bounds[top] * (1 - 1e-12), NONE, NONE, NONE
-    for node in range(len(nodes)):
+    for node in range(sizes.size):
         if node == top:
             continue
         for mine in range(sizes[top]):
             for theirs in range(sizes[node]):
                 members[top, mine], members[node, theirs] = members[node, theirs], members[top, mine]
-                worse = _bound(loads, group_size, nodes, light, members, top, sizes[top])
+                worse = _bound(grouping, members, top, sizes[top])
                 tried += 1
                 if worse < best:
-                    worse = max(worse, _bound(loads, group_size, nodes, light, members, node, sizes[node]))
+                    worse = max(worse, _bound(grouping, members, node, sizes[node]))
                     tried += 1
                     if worse < best:
                         best, best_mine, best_node, best_theirs = worse, mine, node, theirs
@@ -189,8 +212,8 @@ def _exchange_groups(
         return False, tried
     given, taken = members[top, best_mine], members[best_node, best_theirs]
     members[top, best_mine], members[best_node, best_theirs] = taken, given
-    bounds[top] = _bound(loads, group_size, nodes, light, members, top, sizes[top])
-    bounds[best_node] = _bound(loads, group_size, nodes, light, members, best_node, sizes[best_node])
+    bounds[top] = _bound(grouping, members, top, sizes[top])
+    bounds[best_node] = _bound(grouping, members, best_node, sizes[best_node])
     return True, tried
 
 
@@ -203,53 +226,25 @@ def _alike(nodes: Floats, a: int, b: int) -> bool:
 
 
 @part
-def _least_bound(loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, num_groups: int) -> float:
+def _least_bound(grouping: Grouping, members: Ints, num_groups: int) -> float:
     """Return what even the group that needs most needs when it is alone on its best node."""
     floor = 0.0
     for group in range(num_groups):
         least = np.inf
-        for node in range(len(nodes)):
+        for node in range(len(grouping.nodes)):
             members[node, 0] = group
-            least = min(least, _bound(loads, group_size, nodes, light, members, node, np.int64(1)))
+            least = min(least, _bound(grouping, members, node, np.int64(1)))
         floor = max(floor, least)
     return floor
 
 
 @part
-def _known_bound(
-    loads: Floats, group_size: int, nodes: Floats, light: Floats, members: Ints, node: int, size: int, memo: Floats
-) -> float:
-    """Return the bound of a node, looked up in `memo` [N, 2^G] where there is one; nodes that are alike share it."""
-    if memo.shape[1] == 0:
-        return _bound(loads, group_size, nodes, light, members, node, size)
-    mask = 0
-    for m in range(size):
-        mask |= 1 << members[node, m]
-    like = node
-    while like > 0 and _alike(nodes, like - 1, node):
-        like -= 1
-    if memo[like, mask] == 0.0:
-        memo[like, mask] = _bound(loads, group_size, nodes, light, members, node, size)
-    return memo[like, mask]
-
-
-@part
-def _branch_and_bound(
-    loads: Floats,
-    group_size: int,
-    nodes: Floats,
-    light: Floats,
-    order: Ints,
-    max_visits: int,
-    choices: Ints,
-    bounds: Floats,
-) -> float:
+def _branch_and_bound(grouping: Grouping, order: Ints, max_visits: int, choices: Ints, bounds: Floats) -> float:
     """Look through all choices of nodes that could be among the best; return a bound that holds for every choice."""
-    num_groups, num_nodes = order.size, len(nodes)
+    num_groups, num_nodes = order.size, len(grouping.nodes)
     members = np.empty((num_nodes, num_groups), np.int64)
     sizes = np.zeros(num_nodes, np.int64)
-    floor = _least_bound(loads, group_size, nodes, light, members, num_groups)
-    memo = np.zeros((num_nodes, 1 << num_groups if num_groups <= MEMO_GROUPS else 0))
+    floor = _least_bound(grouping, members, num_groups)
     path = np.zeros(num_groups, np.int64) - 1
     needs = np.zeros(num_groups + 1)
     choice = np.empty(num_groups, np.int64)
@@ -263,13 +258,13 @@ def _branch_and_bound(
         while node < num_nodes and not placed:
             twin = False
             for earlier in range(node):
-                twin = twin or (sizes[earlier] == 0 and sizes[node] == 0 and _alike(nodes, earlier, node))
-            if not twin and _may_take(nodes, sizes, node, group_size, num_groups - depth):
+                twin = twin or (sizes[earlier] == 0 and sizes[node] == 0 and _alike(grouping.nodes, earlier, node))
+            if not twin and _may_take(grouping, sizes, node, num_groups - depth):
                 if max_visits <= 0:
                     return min(bounds[0], floor)
                 max_visits -= 1
                 members[node, sizes[node]] = order[depth]
-                need = _known_bound(loads, group_size, nodes, light, members, node, sizes[node] + 1, memo)
+                need = _bound(grouping, members, node, sizes[node] + 1)
                 needs[depth + 1] = max(needs[depth], need)
                 placed = needs[depth + 1] < bounds[bounds.size - 1]
             if not placed:
