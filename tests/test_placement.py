@@ -1,6 +1,8 @@
 """Placement: maps, moves, hash, and files that are whole or refused."""
 
+import copy
 import json
+import pickle
 import tempfile
 from pathlib import Path
 
@@ -490,3 +492,15 @@ def test_a_missing_file_is_named(tmp_path, ending):
     """A file that is not there is named, as an error of ours."""
     with pytest.raises(FileFormatError, match=f"nowhere{ending}: no such file"):
         Placement.load(tmp_path / f"nowhere{ending}")
+
+
+def test_a_copy_is_equal_and_as_read_only():
+    """Pickle and deepcopy, which processes and Ray use, give the same placement, protected as before."""
+    placement = Placement(physical_to_logical=[[0, 1, 2, 0]], topology=Topology(num_ranks=2, slots_per_rank=2))
+    for twin in (pickle.loads(pickle.dumps(placement)), copy.deepcopy(placement)):
+        assert twin == placement
+        assert hash(twin) == hash(placement)
+        assert not twin.physical_to_logical.flags.writeable
+        assert not twin.replica_counts.flags.writeable
+        assert not twin.topology.slot_counts.flags.writeable
+    assert placement != Placement(physical_to_logical=[[0, 1, 2, 1]], topology=placement.topology)

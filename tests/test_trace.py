@@ -126,7 +126,7 @@ def test_a_trace_does_not_change(trace):
 @pytest.mark.parametrize(
     ("loads", "message"),
     [
-        (np.full((2, 2, 2), np.nan), r"got nan at \[0, 0, 0\]; drop or repair that window"),
+        (np.full((2, 2, 2), np.nan), r"got nan at \[0, 0, 0\]; repair or leave out that part"),
         ([[[1.0, 2.0], [3.0, np.inf]]], r"expected finite values >= 0, got inf at \[0, 1, 1\]"),
         ([[[1, 2], [-3, 4]]], r"expected finite values >= 0, got -3 at \[0, 1, 0\]"),
         ([1, 2, 3], r"expected \[layers, experts\] or \[windows, layers, experts\], got shape \(3,\)"),

@@ -15,9 +15,10 @@ from eplb.errors import (
 )
 from eplb.evaluation import Evaluation, evaluate
 from eplb.placement import Placement
-from eplb.planning import Plan, plan, warm_up
+from eplb.planning import Plan, plan
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
+from eplb.warming import warm_up
 
 __version__ = "0.1.0"
 

@@ -21,6 +21,8 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 def array_of(values: Any, what: str, error: type[InputError]) -> NDArray[Any]:
     """Return `values`, array_like or a torch tensor, as a numpy array; else raise `error` that begins with `what`."""
+    if isinstance(values, np.ma.MaskedArray):
+        raise error(f"{what}; got a masked array: fill or drop what is masked first")
     try:
         if hasattr(values, "detach") and hasattr(values, "cpu"):
             values = values.detach().cpu()
@@ -73,5 +75,5 @@ def check_finite_nonnegative(array: NDArray[Any], name: str = "loads") -> None:
     index = tuple(int(i) for i in np.unravel_index(int(np.argmin(good)), array.shape))
     raise LoadsError(
         f"{name}: expected finite values >= 0, got {array[index]} at {list(index)}; "
-        "drop or repair that window before planning"
+        "repair or leave out that part of the recording"
     )

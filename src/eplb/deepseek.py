@@ -308,8 +308,8 @@ class _Weights:
             raise LoadsError(f"weight: expected integers or floats of at most 64 bits, got dtype {values.dtype}")
         if values.ndim != 2 or 0 in values.shape:
             raise LoadsError(
-                f"weight: expected a shape [layers, experts] without empty axis, got {list(values.shape)}; "
-                "pass weight[None] for a single layer"
+                f"weight: expected two axes, rows (layers) x items (experts), neither empty, got {list(values.shape)}"
+                + ("; pass weight[None] for a single row" if values.ndim == 1 else "")
             )
         check_finite_nonnegative(values, "weight")
         bits = SIGNIFICANT_BITS.get(precision, SIGNIFICANT_BITS["float32"])

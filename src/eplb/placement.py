@@ -104,6 +104,15 @@ class Placement:
         placement._fill(slots, topology, counts.shape[1], layer_ids, counts)
         return placement
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Placement) and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Placement.from_planner, (self.physical_to_logical, self.topology, self.replica_counts, self.layer_ids)
+
     @property
     def num_layers(self) -> int:
         """Layers L."""

@@ -86,6 +86,9 @@ class Topology:
         put("speeds", frozen(speeds))
         put("alive", frozen(alive))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _topology_from, (self.to_dict(),)
+
     @property
     def num_slots(self) -> int:
         """All slots P, those of failed ranks included."""
@@ -115,6 +118,10 @@ class Topology:
             "rank_speeds": None if self.rank_speeds is None else list(self.rank_speeds),
             "failed_ranks": list(self.failed_ranks),
         }
+
+
+def _topology_from(parameters: dict[str, Any]) -> Topology:
+    return Topology(**parameters)
 
 
 def _listed(value: int | Sequence[int]) -> int | list[int]:

@@ -62,9 +62,9 @@ class LoadTrace:
 
     def __post_init__(self) -> None:
         loads = np.array(loads_array(self.loads), order="C")
+        check_finite_nonnegative(loads)
         if loads.ndim == 2:
             loads = loads[None]
-        check_finite_nonnegative(loads)
         for name in ("model", "window"):
             if not isinstance(getattr(self, name), str):
                 raise LoadsError(f"{name}: expected a text, got {getattr(self, name)!r}")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from eplb.cli import progress
 from eplb.cli.progress import COMPILING, with_progress
-from eplb.planning.compiling_notice import LINE
+from eplb.compiling_notice import LINE
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ LOADS = [[1.0, 2.0, 3.0, 4.0]]
         ([[1j, 2]], "dtype complex128"),
         ([[True, False]], "dtype bool"),
         ([[1.0], [1.0, 2.0]], "rectangular"),
+        (np.ma.masked_array([[1.0, 2.0]], mask=[[True, False]]), "masked array"),
         (np.full((1, 4), 1e308), "sum is beyond"),
         (np.full((9, 1, 4), 1e308), "sum is beyond"),
     ],

@@ -30,6 +30,10 @@ def exit_code_of(command: Callable[[], Any]) -> int:
     except BrokenPipeError:
         _drop_output()
         code = FAILED
+    except OSError as exc:  # no space left for the output, say
+        _drop_output()
+        _say(f"error: cannot write the output: {exc.strerror}")
+        code = FAILED
     if code == INTERRUPTED:
         _say("interrupted")
         sys.stderr.flush()
@@ -45,7 +49,7 @@ def _outcome(command: Callable[[], Any]) -> int:
         return exc.code if isinstance(exc.code, int) else FAILED
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
+    except OSError:
         raise
     except EplbError as exc:
         _say(f"error: {exc}")

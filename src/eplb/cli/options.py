@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from eplb.errors import FileFormatError, OptionError
+from eplb.errors import EplbError, FileFormatError, OptionError
+from eplb.placement import Placement
 from eplb.topology import Topology
 
 MAX_PLANNED_SLOTS = 2**28
@@ -42,6 +43,14 @@ def topology_from(
     )
 
 
+def _check_replaceable(out: Path) -> None:
+    """Raise unless the file is a placement: anything else is somebody's work."""
+    try:
+        Placement.load(out)
+    except EplbError:
+        raise OptionError(f"{out}: exists and is no placement; remove it first, or write to another file") from None
+
+
 def check_writable(out: Path | None, loads_file: Path | None = None) -> None:
     """Raise if no placement can be written to `out`, before the work of planning it is done."""
     if out is None:
@@ -55,6 +64,8 @@ def check_writable(out: Path | None, loads_file: Path | None = None) -> None:
             raise FileFormatError(f"{out}: is a folder; expected the name of a file")
         if loads_file is not None and out.exists() and loads_file.exists() and out.samefile(loads_file):
             raise OptionError(f"{out}: the loads are in this file; write the placement to another")
+        if out.exists():
+            _check_replaceable(out)
     except OSError as exc:
         raise FileFormatError(f"{out}: cannot write here: {exc.strerror}") from None
     if not os.access(out.parent, os.W_OK):

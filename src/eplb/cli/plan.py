@@ -111,6 +111,12 @@ def _print(summary: Summary, file: Path, groups: int, effort: str, out: Path | N
     console.print(tables.facts([*([("written", str(out))] if out is not None else []), *rows]))
 
 
+def _best_balancedness(summary: Summary) -> float:
+    """Return the balancedness that no plan exceeds for lack of slots: with groups, that of a plan without."""
+    plan = summary.plan if summary.ungrouped is None else summary.ungrouped
+    return plan.certificate.best_balancedness
+
+
 def hints(summary: Summary, effort: str, out: Path | None) -> list[str]:
     """Return what to do next, the most useful first."""
     certificate, found = summary.plan.certificate, []
@@ -118,7 +124,7 @@ def hints(summary: Summary, effort: str, out: Path | None) -> list[str]:
         found.append("these loads are nearly balanced without a plan: there is little to gain")
     if certificate.gap > LARGE_GAP and effort != "thorough":
         found.append("--effort thorough may close more of the gap")
-    elif certificate.best_balancedness < LOW_BOUND:
+    elif _best_balancedness(summary) < LOW_BOUND:
         found.append("no placement in these slots does much better; more slots per rank would help")
     if summary.ungrouped is not None and summary.ungrouped.certificate.largest_load < certificate.largest_load * 0.99:
         found.append("groups cost balance here; --groups 1 plans without, at the price of traffic between nodes")

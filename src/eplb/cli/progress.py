@@ -12,7 +12,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from eplb.planning.compiling_notice import LINE, is_compiling
+from eplb.compiling_notice import LINE, is_compiling
 
 PATIENCE_SECONDS = 1.0
 REFRESH_SECONDS = 0.1

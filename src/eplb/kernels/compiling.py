@@ -25,6 +25,8 @@ from typing import Any, TypeVar
 import llvmlite.binding
 import numba
 
+from eplb.compiling_notice import saying_when_compiling
+
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _lock = threading.Lock()
@@ -56,25 +58,25 @@ def ensure_compiled(function: Any, args: tuple[Any, ...]) -> None:
     if getattr(function, "overloads", True):
         return
     folder = cache_folder()
-    if folder is None:
-        function(0, 0, *args)
-        return
-    mark = folder / _mark_of(function)
-    with ExitStack() as stack:
-        if not mark.exists():
-            with suppress(OSError):  # a full disk, or a file system without locks
-                fcntl.flock(stack.enter_context((folder / "lock").open("a")), fcntl.LOCK_EX)
-        try:
+    with saying_when_compiling(function):
+        if folder is None:
             function(0, 0, *args)
-        except (EOFError, pickle.UnpicklingError) as exc:
-            warnings.warn(
-                f"eplb: damaged compiled code in {folder} ({exc!r}); compiling anew", RuntimeWarning, stacklevel=4
-            )
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            function(0, 0, *args)
-        with suppress(OSError):
-            mark.touch()
+            return
+        mark = folder / _mark_of(function)
+        with ExitStack() as stack:
+            if not mark.exists():
+                with suppress(OSError):  # a full disk, or a file system without locks
+                    fcntl.flock(stack.enter_context((folder / "lock").open("a")), fcntl.LOCK_EX)
+            try:
+                function(0, 0, *args)
+            except (EOFError, pickle.UnpicklingError) as exc:
+                what = f"eplb: damaged compiled code in {folder} ({exc!r}); compiling anew"
+                warnings.warn(what, RuntimeWarning, stacklevel=4)
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True, exist_ok=True)
+                function(0, 0, *args)
+            with suppress(OSError):
+                mark.touch()
 
 
 def _mark_of(function: Any) -> str:
@@ -96,6 +98,8 @@ def cache_folder() -> Path | None:
         folder = base / f"eplb-{digest}"
         if _can_write(folder):
             return folder
+        if str(base) == os.environ.get("NUMBA_CACHE_DIR"):
+            warnings.warn(f"eplb: NUMBA_CACHE_DIR={base} cannot be written", RuntimeWarning, stacklevel=2)
     private = _private_temporary_folder()
     if private is not None and _can_write(private / digest):
         warnings.warn(

@@ -13,7 +13,6 @@ from eplb.arrays import check_finite_nonnegative, loads_array
 from eplb.certificate import Certificate, PerLayer
 from eplb.errors import LoadsError, OptionError
 from eplb.placement import Placement
-from eplb.planning.compiling_notice import saying_when_compiling
 from eplb.planning.effort import Effort, effort_named
 from eplb.planning.machine import Machine, machine_for
 from eplb.topology import Topology
@@ -109,17 +108,8 @@ def plan(
         raise OptionError(f"topology: expected an eplb.Topology, got {type(topology).__name__}")
     layer_ids = loads.layer_ids if isinstance(loads, LoadTrace) else None
     matrix = _one_window(loads)
-    with saying_when_compiling():
-        placement, certificate = _plan_layers(matrix, topology, groups, bounds, int(seed), layer_ids)
+    placement, certificate = _plan_layers(matrix, topology, groups, bounds, int(seed), layer_ids)
     return Plan(placement=placement, certificate=certificate)
-
-
-def warm_up() -> None:
-    """Compile everything that planning needs, or load it from disk, so that no later call waits for a compiler."""
-    loads = np.array([[3.0, 1.0, 2.0, 1.0]])
-    for groups in (1, 2):
-        for effort in ("fast", "thorough"):
-            plan(loads, Topology(num_ranks=2, slots_per_rank=3, num_nodes=2), groups=groups, effort=effort)
 
 
 def _one_window(loads: ArrayLike | Sequence[Any] | LoadTrace) -> NDArray[np.float64]:
