@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import numba
 import numpy as np
 import pytest
 
@@ -8,3 +9,16 @@ import pytest
 def rng():
     """Return a seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """Return a function that makes a part of kernels callable: parts have no entry for Python."""
+    made = {}
+
+    def entry(part):
+        if part not in made:
+            made[part] = numba.njit(lambda *args: part(*args))
+        return made[part]
+
+    return entry

@@ -108,7 +108,7 @@ def test_csv_long(saved):
         ("1,2\n3\n", "line 2: expected 2 columns"),
         ("0,1,2,3\n5,6,7,8\n", "as a header does"),
         ("1;2\n3;4\n", "got '1;2'"),
-        ("1,-2\n", "-2.0 at [0, 0, 1]"),
+        ("1,-2\n", "-2.0 at [0, 1]"),
         ("1,inf\n", "inf at"),
         ("# nothing\n", "no rows"),
         ("layer,expert,load\n", "no rows"),

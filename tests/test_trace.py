@@ -304,7 +304,7 @@ def test_a_full_disk_leaves_the_old_file(trace, tmp_path):
         ({}, FileFormatError, "expected an array 'loads' .*; the file has none"),
         ({"load": np.ones((1, 1, 1))}, FileFormatError, "expected an array 'loads' .*; the file has none"),
         ({"loads": np.array([[None]])}, FileFormatError, "array 'loads': holds pickled Python objects"),
-        ({"loads": np.array([[-1]])}, LoadsError, r"loads: expected finite values >= 0, got -1 at \[0, 0, 0\]"),
+        ({"loads": np.array([[-1]])}, LoadsError, r"loads: expected finite values >= 0, got -1 at \[0, 0\]"),
         ({"loads": np.array([["1"]])}, LoadsError, "loads: expected integers or floats"),
         ({"loads": np.ones((0, 1, 1))}, LoadsError, r"loads: .* got shape \(0, 1, 1\)"),
         ({"model": np.array(3)}, FileFormatError, r"model: expected a text, got shape \(\) of dtype int64"),

@@ -64,12 +64,21 @@ def test_with_groups_tells_the_plan_without(invoke, loads_file):
 
 @pytest.mark.parametrize("name", ["placement.json", "placement.npz"])
 def test_writes_the_placement(invoke, loads_file, tmp_path, name):
-    """What is written is the plan that was told of, in place of what stood there."""
+    """What is written is the plan that was told of, in place of an older placement."""
     out = tmp_path / name
-    out.write_text("old")
+    planned_json(invoke, loads_file, "--ranks", 2, "--slots-per-rank", 8, "--out", out)
     found = planned_json(invoke, loads_file, *SMALL, "--out", out)
     assert eplb.Placement.load(out).hash == found["plan_hash"]
     assert found["placement"] == str(out)
+
+
+def test_other_files_are_not_replaced(invoke, loads_file, tmp_path):
+    """A file that is no placement is somebody's work."""
+    out = tmp_path / "notes.json"
+    out.write_text("{}")
+    result = invoke("plan", loads_file, *SMALL, "--out", out)
+    assert "exists and is no placement" in str(result.exception)
+    assert out.read_text() == "{}"
 
 
 def test_reads_lists_of_slots_speeds_nodes_and_failures(invoke, loads_file):

@@ -27,7 +27,7 @@ def test_bad_loads_end_in_one_line(program, tmp_path):
     np.save(tmp_path / "a.npy", np.array([[1.0, np.nan]]))
     result = program("plan", tmp_path / "a.npy", *SMALL, "--out", tmp_path / "placement.json")
     assert_one_line(result)
-    assert "nan at [0, 0, 1]" in result.stderr and not (tmp_path / "placement.json").exists()
+    assert "nan at [0, 1]" in result.stderr and not (tmp_path / "placement.json").exists()
 
 
 @pytest.mark.parametrize("args", [("plan",), ("plan", "a.npz", "--ranks", "x"), ("nonsense",), ("plan", "a", "--what")])

@@ -7,6 +7,8 @@ import pytest
 
 import eplb
 from eplb import InfeasibleError, Topology
+from eplb.kernels.bounds import close_bound, simple_bound
+from eplb.kernels.cell import start_cell
 from tests.planning.soundness import assert_sound
 from tests.reference import optimum
 
@@ -79,3 +81,20 @@ def test_the_bound_beats_the_simple_one(loads, topology, groups):
     bound = eplb.plan([loads], topology, groups=groups, effort="thorough").certificate.lower_bound
     assert bound > simple(loads, topology) * 1.01
     assert bound <= optimum(loads, topology, groups) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["even", "uneven", "speeds"])
+def test_every_bound_holds_by_itself(kind, compiled):
+    """The bounds of a cell, unclamped and given any reachable time, stay at or below the optimum."""
+    rng = np.random.default_rng(7)
+    for _ in range(CASES):
+        loads, topology, _ = tiny_case(rng, kind)
+        best = optimum(loads[0], topology)
+        if best == 0:
+            continue
+        cell = compiled(start_cell)(loads[0], topology.slot_offsets.copy(), 1 / topology.speeds)
+        heaviest = (cell.loads / cell.counts).max()
+        assert compiled(simple_bound)(cell) <= best * (1 + 1e-9)
+        for reached in (best, 1.5 * best, 4 * best):
+            bound = compiled(close_bound)(cell.loads, cell.offsets, cell.costs, heaviest, reached)
+            assert bound <= best * (1 + 1e-9)

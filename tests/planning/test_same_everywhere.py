@@ -11,8 +11,8 @@ PINNED = {
     ("fast", 4): "4a0f1928742bf3447544f69b211d718edca78adddcbd7fcff00a258bc8916d59",
     ("balanced", 1): "ecac0a39553b1cde10602c1425480d8a6ada6fdc6bf0ce3cec7fb85da7cfd464",
     ("balanced", 4): "eec28478c37409068e9f44aec068ab0fa9496cc50f0d0d9c70338aaf7fc2cb3f",
-    ("thorough", 1): "2d7b5c4339b3898c1d921063dc91a9945c390feeff7727fa1fec0965a6ae2b04",
-    ("thorough", 4): "80d45727054cd1aebefd2d3414e96c4b1b080e8f8643b2ee0e84761a1b6fe020",
+    ("thorough", 1): "131073f85991ce14dd162ef892c0455e611fb62192604cacc52c77642b7c7338",
+    ("thorough", 4): "d2db5ee24db64eb6e5af9bef37e5bc78515269e8e046e617106b28c1abcf03ef",
 }
 
 

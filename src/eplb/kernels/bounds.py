@@ -1,7 +1,8 @@
 """Lower bounds on the largest rank time of a cell (a set of ranks and the experts that live on them).
 
 They hold for the even split of any placement that fills every slot and keeps the replicas of an expert on distinct
-ranks. All of them are computed from the loads alone, never from the plan they judge.
+ranks. All of them are computed from the loads; of a plan, at most a time that it reaches is used, as the upper end of
+a search.
 """
 
 import math

@@ -86,11 +86,14 @@ def search_cell(cell: Cell, target: float, tolerance: float, heaviest: float, ef
         _note_holders(cell)
         if attempt > 0 and not recounting:
             _kick(cell, state)
-        refine(cell, target, effort[MAX_STEPS])
+        steps = refine(cell, target, effort[MAX_STEPS])
         largest = largest_of(cell.times)
         if largest < best or (largest == best and not recounting):
             best = largest
             _copy_plan((cell.items, cell.counts, cell.shares), kept)
+        if steps == effort[MAX_STEPS]:  # too large to be refined to the end once, let alone again
+            bound = close_bound(cell.loads, cell.offsets, cell.costs, heaviest, best)
+            break
     _copy_plan(kept, (cell.items, cell.counts, cell.shares))
     refine(cell, np.inf, 0)
     return bound

@@ -105,7 +105,7 @@ def spread_groups(
         sizes[best] += 1
         needs[best] = least
     while max_visits > 0:
-        better, tried = _exchange_groups(grouping, members, sizes, needs)
+        better, tried = _exchange_groups(grouping, members, sizes, needs, max_visits)
         max_visits -= tried
         if not better:
             break
@@ -189,7 +189,9 @@ def _may_take(grouping: Grouping, sizes: Ints, node: int, left: int) -> bool:
 
 
 @part
-def _exchange_groups(grouping: Grouping, members: Ints, sizes: Ints, bounds: Floats) -> tuple[bool, int]:
+def _exchange_groups(
+    grouping: Grouping, members: Ints, sizes: Ints, bounds: Floats, max_visits: int
+) -> tuple[bool, int]:
     """Swap a group of the slowest node with another, if both end below its bound; whether one did, and bounds tried."""
     top = first_largest(bounds)
     tried = 0
@@ -199,6 +201,8 @@ def _exchange_groups(grouping: Grouping, members: Ints, sizes: Ints, bounds: Flo
             continue
         for mine in range(sizes[top]):
             for theirs in range(sizes[node]):
+                if tried >= max_visits:
+                    break
                 members[top, mine], members[node, theirs] = members[node, theirs], members[top, mine]
                 worse = _bound(grouping, members, top, sizes[top])
                 tried += 1

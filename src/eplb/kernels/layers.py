@@ -95,8 +95,12 @@ def _keep_layer(
 
 @part
 def _mix(seed: int, layer: int, node: int) -> int:
-    """Return a seed of its own for each cell."""
-    return np.uint64(seed) ^ (np.uint64((layer << 20) + node + 1) * np.uint64(0x9E3779B97F4A7C15))
+    """Return a seed of its own for each cell, never 0 (the finaliser of splitmix64)."""
+    x = np.uint64(seed) + np.uint64((layer << 20) + node + 1) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
+    return x if x != np.uint64(0) else np.uint64(1)
 
 
 @part

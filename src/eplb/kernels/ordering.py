@@ -14,7 +14,8 @@ def order_descending(values: Floats, order: Ints, scratch: Ints) -> None:
     """Fill `order` [n] with the indices of `values` [n] (>= +0.0), largest first, equal values by index.
 
     Two radix passes over the leading bits of the floats, which are ordered as integers are; then insertion for what
-    these bits cannot tell apart. `scratch` [n] int64 is overwritten. O(n) on all but contrived loads.
+    these bits cannot tell apart. `scratch` [n] int64 is overwritten. O(n) unless many loads lie close together and
+    one far below them.
     """
     n = order.size
     if n > SMALL:
@@ -35,9 +36,12 @@ def order_descending(values: Floats, order: Ints, scratch: Ints) -> None:
 @part
 def _radix_passes(bits: Ints, order: Ints, scratch: Ints) -> None:
     n = order.size
-    low, high = bits[0], bits[0]
+    high = bits[0]
     for b in bits:
-        low, high = min(low, b), max(high, b)
+        high = max(high, b)
+    low = high
+    for b in bits:
+        low = min(low, b if b > 0 else high)  # zeros come last in any case, and must not stretch the range
     shift = 0
     while (high - low) >> shift >= 1 << RADIX_BITS:
         shift += 1
@@ -47,7 +51,7 @@ def _radix_passes(bits: Ints, order: Ints, scratch: Ints) -> None:
     major = np.zeros(mask + 2, np.int64)
     keys = np.empty(n, np.int64)
     for i in range(n):
-        key = (high - bits[i]) >> shift
+        key = min((high - bits[i]) >> shift, (1 << RADIX_BITS) - 1)
         keys[i] = key
         minor[(key & mask) + 1] += 1
         major[(key >> half) + 1] += 1

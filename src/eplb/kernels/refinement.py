@@ -219,17 +219,20 @@ def _regrant(cell: Cell, top: int) -> bool:
     )
     best = times[top] * CLEARLY
     best_slot, best_expert, best_rank = NONE, NONE, NONE
+    lightest = _lightest_newcomer(cell, top)
     for rank in range(times.size):
         for slot in range(cell.offsets[rank], cell.offsets[rank + 1]):
             donor = cell.items[slot]
             if counts[donor] < 2:
                 continue
             rise = loads[donor] / (counts[donor] - 1) - shares[donor]
+            if rank != top and times[rank] - shares[donor] * costs[rank] >= best:
+                continue
             others = _slowest_holder(cell, donor, rank, top, rise)
             if others >= best:
                 continue
             if rank == top:
-                expert = _lightest_newcomer(cell, top)
+                expert = lightest
                 if expert >= 0:
                     newcomer = loads[expert] / (counts[expert] + 1)
                     worst = max(others, times[top] + (newcomer - shares[donor]) * costs[top])

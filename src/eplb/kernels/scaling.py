@@ -1,4 +1,4 @@
-"""Loads brought into a safe range by a power of two, which changes no plan: it is exact."""
+"""Loads brought into a safe range by a power of two, which is exact but for loads too small to matter."""
 
 import math
 

@@ -158,6 +158,9 @@ def _plan_layers(
         (loads, *machine.ranks_by_node, *choices, effort.tolerance, work, np.uint64(seed), slots, counts, stats),
         min_layers=max(1, worth // topology.num_slots),
     )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(stats.sum(axis=0)).all():
+            raise LoadsError("loads: a rank's load divided by its speed is beyond float64; scale the loads down")
     mean, largest, bound = (np.ascontiguousarray(column) for column in stats.T)
     certificate = Certificate(per_layer=PerLayer(mean_load=mean, largest_load=largest, lower_bound=bound))
     return Placement.from_planner(slots, topology, counts, layer_ids), certificate
