@@ -72,14 +72,13 @@ def test_order_descending_on_long_arrays(compiled, values):
 @settings(deadline=None, max_examples=200)
 @given(loads=LOADS, spare=st.integers(0, 60), max_count=st.integers(1, 12))
 def test_highest_averages_grants_as_the_twin_does(compiled, loads, spare, max_count):
-    """Counts equal those of the plain loop, ties and caps included, and the largest average is returned."""
+    """Counts equal those of the plain loop, ties and caps included."""
     loads = np.array(loads)
     num_slots = min(loads.size + spare, loads.size * max_count)
     counts = np.empty(loads.size, np.int64)
     order = np.argsort(-loads, kind="stable")
-    largest = compiled(highest_averages)(loads, order, num_slots, max_count, np.empty(0, np.int64), counts)
+    compiled(highest_averages)(loads, order, num_slots, max_count, np.empty(0, np.int64), counts)
     assert counts.tolist() == reference.highest_averages(loads.tolist(), num_slots, max_count)
-    assert largest == (loads / counts).max()
 
 
 @settings(deadline=None, max_examples=150)

@@ -11,8 +11,8 @@ import numpy as np
 
 from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.compiling import part
-from eplb.kernels.counts import largest_average
 from eplb.kernels.ordering import order_descending
+from eplb.kernels.totals import largest_of
 
 GRID = 24
 BISECTIONS = 50
@@ -201,7 +201,7 @@ def simple_bound(cell: Cell) -> float:
         fastest = min(fastest, costs[rank])
         even = even and costs[rank] == costs[0] and offsets[rank + 1] - offsets[rank] == offsets[1]
     mean = total / speed if even else level_bound(loads, by_load, offsets, costs)
-    return max(mean, largest_average(loads, cell.counts) * fastest)
+    return max(mean, largest_of(cell.shares) * fastest)
 
 
 @part

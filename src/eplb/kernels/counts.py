@@ -8,8 +8,8 @@ from eplb.kernels.heap import sift_down, sift_up
 
 
 @part
-def highest_averages(loads: Floats, order: Ints, num_slots: int, max_count: int, cover: Ints, counts: Ints) -> float:
-    """Fill `counts` [E] so that the largest load per replica is least; return that average.
+def highest_averages(loads: Floats, order: Ints, num_slots: int, max_count: int, cover: Ints, counts: Ints) -> None:
+    """Fill `counts` [E] so that the largest load per replica is least.
 
     `order` holds the experts by falling load (`counts` of experts that are not in it stay). Each further replica goes
     to the largest ``loads / counts``, the lowest id among equals. No expert gets more than `max_count`; a non-empty
@@ -47,7 +47,6 @@ def highest_averages(loads: Floats, order: Ints, num_slots: int, max_count: int,
             sift_down(heap, negated, size)
         else:
             sift_down(heap, negated, size)
-    return largest_average(loads, counts)
 
 
 @part

@@ -4,7 +4,7 @@ import numpy as np
 
 from eplb.kernels.arrays import Floats, Grouping, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.counts import highest_averages
+from eplb.kernels.counts import highest_averages, largest_average
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.scaling import scale_loads
 from eplb.kernels.totals import NONE, first_largest, largest_of
@@ -39,8 +39,8 @@ def node_bound(
     order = np.empty(size, np.int64)
     order_descending(mine, order, np.empty(size, np.int64))
     counts = np.empty(size, np.int64)
-    average = highest_averages(mine, order, num_slots, num_ranks, np.empty(0, np.int64), counts)
-    return max(total / speed, average / fastest)
+    highest_averages(mine, order, num_slots, num_ranks, np.empty(0, np.int64), counts)
+    return max(total / speed, largest_average(mine, counts) / fastest)
 
 
 @kernel

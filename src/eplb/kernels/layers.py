@@ -8,7 +8,6 @@ from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.bounds import simple_bound
 from eplb.kernels.cell import MAX_STEPS, search_cell, start_cell
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.counts import largest_average
 from eplb.kernels.scaling import scale_loads
 from eplb.kernels.totals import largest_of, speed_of, total_of
 
@@ -44,12 +43,14 @@ def plan_layers(
     """
     num_experts = loads.shape[1]
     num_nodes = node_starts.size - 1
+    speed = speed_of(costs)
     scaled = np.empty(num_experts)
     trial_slots = np.empty(slots.shape[1], np.int32)
     trial_counts = np.empty(num_experts, np.int32)
     for layer in range(first, last):
         zero, exponent = scale_loads(loads[layer], scaled)
-        best, bound = np.inf, max(floors[layer], total_of(scaled) / speed_of(costs))
+        mean = total_of(scaled) / speed
+        best, bound = np.inf, max(floors[layer], mean)
         for k in range(choices.shape[1]):
             if choice_bounds[layer, k] * (1 + tolerance) >= best or best <= bound * (1 + tolerance):
                 break
@@ -66,7 +67,7 @@ def plan_layers(
                 cell_bound = simple_bound(cell)
                 target = max(choice_bounds[layer, k], cell_bound) * (1 + tolerance)
                 if effort[MAX_STEPS] > 0 and largest_of(cell.times) > target:
-                    heaviest = largest_average(mine, cell.counts)
+                    heaviest = largest_of(cell.shares)
                     close = search_cell(cell, target, tolerance, heaviest, effort, _mix(seed, layer, node))
                     cell_bound = max(cell_bound, close)
                 if num_nodes == 1 and offsets[-1] == _num_slots(my_ranks, slot_offsets):
@@ -77,7 +78,7 @@ def plan_layers(
                 best = largest
                 _keep_layer(ranks, slot_offsets, trial_slots, trial_counts, slots[layer], counts[layer])
         unit = 0.0 if zero else 1.0
-        stats[layer, MEAN] = math.ldexp(unit * total_of(scaled) / speed_of(costs), exponent)
+        stats[layer, MEAN] = math.ldexp(unit * mean, exponent)
         stats[layer, LARGEST] = math.ldexp(unit * best, exponent)
         stats[layer, BOUND] = math.ldexp(unit * min(bound, best), exponent)
 

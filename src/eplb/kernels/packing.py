@@ -153,8 +153,9 @@ def order_by_share(cell: Cell, order: Ints) -> None:
     several = np.empty(num_experts, np.int64)
     num_several = 0
     for expert in range(num_experts):
-        shares[expert] = loads[expert] / counts[expert]
+        shares[expert] = loads[expert]
         if counts[expert] > 1:
+            shares[expert] /= counts[expert]
             several[num_several] = expert
             num_several += 1
     keys = np.empty(num_several)
