@@ -12,7 +12,7 @@ import numpy as np
 from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.totals import largest_of
+from eplb.kernels.totals import largest_of, speed_of, total_of
 
 GRID = 24
 BISECTIONS = 50
@@ -27,9 +27,7 @@ def level_bound(loads: Floats, by_load: Ints, offsets: Ints, costs: Floats) -> f
     """
     num_ranks = costs.size
     most = np.empty(num_ranks)
-    total = 0.0
-    for expert in range(loads.size):
-        total += loads[expert]
+    total = total_of(loads)
     for rank in range(num_ranks):
         most[rank] = 0.0
         for k in range(min(offsets[rank + 1] - offsets[rank], loads.size)):
@@ -42,8 +40,8 @@ def level_bound(loads: Floats, by_load: Ints, offsets: Ints, costs: Floats) -> f
                 rest -= most[rank]
             else:
                 speed += 1 / costs[rank]
-        if speed == 0.0:
-            return 0.0
+        if speed == 0.0:  # by rounding alone: all slots together hold all loads
+            return total / speed_of(costs)
         level = rest / speed
         changed = False
         for rank in range(num_ranks):
@@ -192,15 +190,11 @@ def _least_sum(values: Floats, size: int, order: Ints, scratch: Ints) -> float:
 def simple_bound(cell: Cell) -> float:
     """Return the larger of the levelled time and the least largest average, for counts of highest averages."""
     loads, by_load, offsets, costs = cell.loads, cell.by_load, cell.offsets, cell.costs
-    num_ranks = costs.size
-    total, speed, fastest, even = 0.0, 0.0, costs[0], True
-    for expert in range(loads.size):
-        total += loads[expert]
-    for rank in range(num_ranks):
-        speed += 1 / costs[rank]
+    fastest, even = costs[0], True
+    for rank in range(costs.size):
         fastest = min(fastest, costs[rank])
         even = even and costs[rank] == costs[0] and offsets[rank + 1] - offsets[rank] == offsets[1]
-    mean = total / speed if even else level_bound(loads, by_load, offsets, costs)
+    mean = total_of(loads) / speed_of(costs) if even else level_bound(loads, by_load, offsets, costs)
     return max(mean, largest_of(cell.shares) * fastest)
 
 
