@@ -17,7 +17,10 @@ FLOORS = (
     {"cli", "__main__"},
     {"report", "replay", "engines", "online", "__init__"},
     {"planning", "forecasting", "migration", "dispatch", "deepseek", "reading", "baseline"},
-    {"topology", "placement", "trace", "bounds", "certificate", "evaluation"},
+    {
+        *("topology", "placement", "bounds", "certificate", "evaluation"),
+        *("trace", "trace_store", "trace_folder", "zarr_arrays", "token_stream"),
+    },
     {"errors", "arrays", "files"},
 )
 MAY_IMPORT_ERRORS = {"kernels.threads", "kernels.compiling"}  # the two that meet the user's environment
@@ -76,8 +79,8 @@ def _rule_outside(module, part, top, at_once):
         return "only kernels import numba at module level"
     if top in ("typer", "rich") and part != "cli":
         return "only cli imports typer and rich"
-    if top == "torch" and at_once:
-        return "torch is imported where it is needed, never at module level"
+    if top in ("torch", "zarr") and at_once:
+        return f"{top} is imported where it is needed, never at module level"
     numbas_own = top == "llvmlite" and module == "kernels.compiling"
     if part == "kernels" and top not in {"numpy", "numba", *sys.stdlib_module_names} and not numbas_own:
         return "kernels import numpy and numba alone"
@@ -193,6 +196,8 @@ def test_nothing_is_left_undone_or_tied_to_a_machine():
         ),
         ("replay.step", "def f():\n    import rich.table", "only cli imports typer and rich"),
         ("dispatch.operators", "import torch.nn", "never at module level"),
+        ("trace_store", "import zarr", "zarr is imported where it is needed, never at module level"),
+        ("reading", "from zarr.storage import LocalStore", "zarr is imported where it is needed"),
     ],
 )
 def test_an_arrow_that_points_up_is_found(module, source, rule):
@@ -215,6 +220,7 @@ def test_an_arrow_that_points_up_is_found(module, source, rule):
         ("kernels.compiling", "import llvmlite.binding"),
         ("dispatch.operators", "if TYPE_CHECKING:\n    import torch"),
         ("trace", "from eplb.placement import Placement\nfrom eplb.files import read_npz"),
+        ("trace_store", "from eplb.trace import LoadTrace\ndef f():\n    import zarr"),
     ],
 )
 def test_arrows_that_point_down_pass(module, source):

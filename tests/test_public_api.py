@@ -25,12 +25,15 @@ PUBLIC = [
     "Placement",
     "PlacementError",
     "Plan",
+    "TokenStream",
     "Topology",
     "TopologyError",
+    "TraceStore",
     "balanced_packing",
     "evaluate",
     "plan",
     "rebalance_experts",
+    "replay",
     "replicate_experts",
     "replication_fixup",
     "warm_up",
@@ -47,6 +50,8 @@ SIGNATURES = {
     "Topology": "(*, num_ranks, slots_per_rank, num_nodes=1, rank_speeds=None, failed_ranks=())",
     "Placement": "(*, physical_to_logical, topology, num_experts=-1, layer_ids=None)",
     "LoadTrace": "(*, loads, layer_ids=None, model='', window='', phase='mixed', tokens=None, labels=None)",
+    "TokenStream": "(*, ids, lengths, num_experts=None, layer_ids=None, model='', labels=None)",
+    "TraceStore": "(path)",
 }
 
 MEMBERS = {
@@ -63,10 +68,12 @@ MEMBERS = {
     "PerLayer": {"mean_load", "largest_load", "lower_bound", "balancedness", "best_balancedness", "gap"},
     "Placement": {"physical_to_logical", "logical_to_physical", "replica_counts", "topology", "hash", "save", "load"},
     "Evaluation": {"rank_loads", "mean_loads", "largest_loads", "balancedness", "activated_experts"},
-    "LoadTrace": {"loads", "layer_ids", "model", "window", "phase", "tokens", "windows", "save", "load"},
+    "LoadTrace": {"loads", "layer_ids", "model", "window", "phase", "tokens", "windows", "part", "save", "load"},
+    "TokenStream": {"ids", "lengths", "num_experts", "layer_ids", "labels", "step_tokens", "decode_steps", "load"},
+    "TraceStore": {"create", "open", "from_trace", "append", "part", "num_windows", "num_layers", "num_experts"},
 }
 
-OPTIONAL_OR_SLOW = ("numba", "torch", "typer", "rich", "scipy", "pandas", "matplotlib")
+OPTIONAL_OR_SLOW = ("numba", "torch", "zarr", "typer", "rich", "scipy", "pandas", "matplotlib")
 
 
 def signature_of(name):

@@ -254,6 +254,31 @@ def test_windows_have_a_size_and_a_step(trace, size, step):
         trace.windows(size, step)
 
 
+# ---- parts
+
+
+def test_a_part_keeps_all_that_is_known_of_it(trace):
+    """Tokens and labels are those of its windows; the rest is the same."""
+    part = trace.part(1, 3)
+    assert (part.loads.tolist(), part.loads.dtype) == (trace.loads[1:3].tolist(), trace.loads.dtype)
+    assert (part.tokens.tolist(), part.labels) == ([20, 30], ("b", "c"))
+    assert (part.layer_ids.tolist(), part.model, part.phase) == ([3, 7], "tiny", "decode")
+    assert_same(trace.part(0, 4), trace)
+
+
+def test_a_part_needs_no_tokens_and_labels():
+    """What a trace lacks, its parts lack."""
+    part = LoadTrace(loads=np.ones((3, 1, 2))).part(2, 3)
+    assert (part.num_windows, part.tokens, part.labels) == (1, None, None)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (2, 1), (-1, 2), (0, 5), (4, 5), (0.0, 1), (0, None)])
+def test_a_part_is_inside_the_trace(trace, first, last):
+    """The message holds both ends and how many windows there are."""
+    with pytest.raises(LoadsError, match=f"part: expected integers 0 <= first < last <= 4, got {first!r} and {last!r}"):
+        trace.part(first, last)
+
+
 # ---- files
 
 

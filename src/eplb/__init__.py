@@ -1,5 +1,6 @@
 """Expert-parallelism load balancing with a proven bound: see `plan`."""
 
+from eplb import replay
 from eplb.certificate import Certificate, PerLayer
 from eplb.deepseek import balanced_packing, rebalance_experts, replicate_experts, replication_fixup
 from eplb.errors import (
@@ -16,8 +17,10 @@ from eplb.errors import (
 from eplb.evaluation import Evaluation, evaluate
 from eplb.placement import Placement
 from eplb.planning import Plan, plan
+from eplb.token_stream import TokenStream
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
+from eplb.trace_store import TraceStore
 from eplb.warming import warm_up
 
 __version__ = "0.1.0"
@@ -37,12 +40,15 @@ __all__ = [
     "Placement",
     "PlacementError",
     "Plan",
+    "TokenStream",
     "Topology",
     "TopologyError",
+    "TraceStore",
     "balanced_packing",
     "evaluate",
     "plan",
     "rebalance_experts",
+    "replay",
     "replicate_experts",
     "replication_fixup",
     "warm_up",

@@ -74,6 +74,9 @@ class Certificate:
     ----------
     per_layer : PerLayer
         The same by layer.
+    ignores_budget : bool, default False
+        Whether moves were limited: the bound is then that of the problem without limits, and no plan within them may
+        come close.
 
     Examples
     --------
@@ -85,6 +88,7 @@ class Certificate:
     """
 
     per_layer: PerLayer
+    ignores_budget: bool = False
     mean_load: float = field(init=False)
     largest_load: float = field(init=False)
     lower_bound: float = field(init=False)
@@ -111,5 +115,6 @@ class Certificate:
     def __repr__(self) -> str:
         return (
             f"Certificate(balancedness={self.balancedness:.4f}, largest_load={self.largest_load:.6g}, "
-            f"lower_bound={self.lower_bound:.6g}, gap={self.gap:.2%})"
+            f"lower_bound={self.lower_bound:.6g}, gap={self.gap:.2%}"
+            f"{', bound ignores the budget of moves' if self.ignores_budget else ''})"
         )

@@ -1,4 +1,4 @@
-"""Loads from the files that people have: .npz, .npy, .json, .csv, .pt."""
+"""Loads from the files that people have: .npz, .npy, .json, .csv, .pt, and .zarr folders."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from eplb.errors import FileFormatError, InputError, MissingDependencyError
 from eplb.files import existing_file, read_json, read_npy, read_text
 from eplb.trace import LoadTrace
+from eplb.trace_store import TraceStore
 
 MAX_LOADS_BYTES = 2 << 30
 MAX_TEXT_BYTES = 256 << 20  # parsed, text takes about ten times its size
@@ -41,11 +42,12 @@ def read_loads(path: str | os.PathLike[str]) -> LoadTrace:
     - ``.csv``: a line a layer and a column an expert, without a header; or the header ``layer,expert,load`` (in any
       order, ``window`` may follow) and a line for every expert, zeros included. Lines that start with # are skipped.
     - ``.pt``, ``.pth``: a tensor, or a dict with ``loads`` or ``logical_count``; only plain tensors are unpickled.
+    - ``.zarr``: a folder, what `TraceStore` writes. `TraceStore.open` reads a part of one that is too large.
 
     Parameters
     ----------
     path : path
-        The file; text of at most 256 MiB, arrays of at most 2 GiB.
+        The file or folder; text of at most 256 MiB, arrays of at most 2 GiB.
 
     Raises
     ------
@@ -54,9 +56,10 @@ def read_loads(path: str | os.PathLike[str]) -> LoadTrace:
     LoadsError
         If what it holds are no loads: a wrong shape or dtype, NaN, infinite or negative entries.
     MissingDependencyError
-        If it is a ``.pt`` file and PyTorch is not installed.
+        If it is a ``.pt`` file and PyTorch is not installed, or a ``.zarr`` folder and zarr is not.
     """
-    file = existing_file(path)
+    is_folder = Path(path).suffix.lower() == ".zarr" and Path(path).is_dir()
+    file = Path(path) if is_folder else existing_file(path)
     try:
         return _reader(file)(file)
     except InputError as exc:
@@ -76,6 +79,8 @@ def _first_line(exc: Exception) -> str:
 
 
 def _reader(file: Path) -> Callable[[Path], LoadTrace]:
+    if file.is_dir():
+        return _read_zarr
     with file.open("rb") as stream:
         start = stream.read(len(NPY_MAGIC))
     if not start:
@@ -86,7 +91,7 @@ def _reader(file: Path) -> Callable[[Path], LoadTrace]:
         return _read_zip
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        kinds = ", ".join(_READERS)
+        kinds = ", ".join([*_READERS, "a .zarr folder"])
         raise FileFormatError(
             f"expected one of {kinds}, got {file.suffix or 'no ending'!r}; convert or rename the file"
         )
@@ -114,10 +119,16 @@ def _read_zip(file: Path) -> LoadTrace:
         _check_size(sizes.get(f"{name}.npy", 0))
     if "ids.npy" in sizes and "loads.npy" not in sizes:
         raise FileFormatError(
-            "holds token ids ('ids'), not loads; count the tokens of each expert into an array 'loads' "
-            "[windows, layers, experts] first"
+            "holds token ids ('ids'), not loads; `eplb replay FILE --batch-size N` makes loads of them, "
+            "and so does eplb.TokenStream in Python"
         )
     return LoadTrace.load(file)
+
+
+def _read_zarr(folder: Path) -> LoadTrace:
+    store = TraceStore.open(folder)
+    _check_size(store.loads_bytes)
+    return store.part(0, store.num_windows)
 
 
 def _read_json(file: Path) -> LoadTrace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -74,7 +74,7 @@ class LoadTrace:
         put(self, "loads", frozen(loads))
         put(self, "layer_ids", checked_layer_ids(self.layer_ids, loads.shape[1], LoadsError))
         put(self, "tokens", _tokens(self.tokens, len(loads)))
-        put(self, "labels", _labels(self.labels, len(loads)))
+        put(self, "labels", checked_labels(self.labels, len(loads), "window"))
 
     @property
     def num_windows(self) -> int:
@@ -119,10 +119,36 @@ class LoadTrace:
             labels=None if self.labels is None else tuple(self.labels[s] for s in starts),
         )
 
+    def part(self, first: int, last: int) -> LoadTrace:
+        """Return the windows from `first` to `last - 1`, with all that is known of them.
+
+        Raises
+        ------
+        LoadsError
+            If there are no such windows.
+
+        Examples
+        --------
+        >>> LoadTrace(loads=[[[1, 2]], [[3, 4]], [[5, 6]]], labels=list("abc")).part(1, 3).labels
+        ('b', 'c')
+        """
+        check_part(first, last, self.num_windows)
+        return replace(
+            self,
+            loads=self.loads[first:last],
+            tokens=None if self.tokens is None else self.tokens[first:last],
+            labels=None if self.labels is None else self.labels[first:last],
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the trace to `path` (`.npz`); whole or not at all."""
+        """Write the trace to `path`, whole or not at all: an `.npz` file, or a `.zarr` folder (a `TraceStore`)."""
+        if _is_store(path):
+            from eplb.trace_store import TraceStore
+
+            TraceStore.from_trace(path, self, replace=True)
+            return
         if Path(path).suffix.lower() != ".npz":
-            raise FileFormatError(f"{path}: expected a name that ends in .npz")
+            raise FileFormatError(f"{path}: expected a name that ends in .npz or .zarr")
         arrays: dict[str, Any] = {
             "loads": self.loads,
             "layer_ids": self.layer_ids,
@@ -142,15 +168,22 @@ class LoadTrace:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LoadTrace:
-        """Read an `.npz` file with an array `loads` and, if they are there, the other fields.
+        """Read an `.npz` file with an array `loads` and, if they are there, the other fields; or a `.zarr` folder.
 
         Raises
         ------
         FileFormatError
-            If the file is truncated, too large, or has no array `loads`.
+            If the file is truncated, too large, or has no array `loads`, or the folder is no `TraceStore`.
         LoadsError
             If what it holds is no trace.
+        MissingDependencyError
+            If it is a folder and zarr is not installed.
         """
+        if _is_store(path):
+            from eplb.trace_store import TraceStore
+
+            store = TraceStore.open(path)
+            return store.part(0, store.num_windows)
         arrays = read_npz(path, ("loads", "layer_ids", "model", "window", "phase", "tokens", "labels"))
         if "loads" not in arrays:
             raise FileFormatError(f"{path}: expected an array 'loads' [windows, layers, experts]; the file has none")
@@ -158,14 +191,27 @@ class LoadTrace:
             return cls(
                 loads=arrays["loads"],
                 layer_ids=cast("NDArray[np.int64]", arrays.get("layer_ids")),
-                model=_text(arrays, "model", ""),
-                window=_text(arrays, "window", ""),
-                phase=_text(arrays, "phase", "mixed"),
+                model=text_field(arrays, "model", ""),
+                window=text_field(arrays, "window", ""),
+                phase=text_field(arrays, "phase", "mixed"),
                 tokens=arrays.get("tokens"),
-                labels=_label_list(arrays.get("labels")),
+                labels=label_list(arrays.get("labels")),
             )
         except InputError as exc:
             raise type(exc)(f"{path}: {exc}") from None
+
+
+def check_part(first: int, last: int, num_windows: int) -> None:
+    """Raise `LoadsError` unless `first` .. `last - 1` are one or more of `num_windows` windows."""
+    if num_windows == 0:
+        raise LoadsError("part: there are no windows yet")
+    whole = isinstance(first, (int, np.integer)) and isinstance(last, (int, np.integer))
+    if not whole or not 0 <= first < last <= num_windows:
+        raise LoadsError(f"part: expected integers 0 <= first < last <= {num_windows}, got {first!r} and {last!r}")
+
+
+def _is_store(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix.lower() == ".zarr" and not Path(path).is_file()
 
 
 def _sums(array: NDArray[Any], starts: range, size: int) -> NDArray[Any]:
@@ -179,7 +225,8 @@ def _sums(array: NDArray[Any], starts: range, size: int) -> NDArray[Any]:
         return np.stack([array[s : s + size].sum(axis=0, dtype=dtype) for s in starts])
 
 
-def _label_list(labels: NDArray[Any] | None) -> tuple[str, ...] | None:
+def label_list(labels: NDArray[Any] | None) -> tuple[str, ...] | None:
+    """Return the array `labels` of a file as texts."""
     if labels is None:
         return None
     if labels.ndim != 1 or labels.dtype.kind != "U":
@@ -187,7 +234,8 @@ def _label_list(labels: NDArray[Any] | None) -> tuple[str, ...] | None:
     return tuple(labels.tolist())
 
 
-def _text(arrays: dict[str, NDArray[Any]], name: str, default: str) -> str:
+def text_field(arrays: dict[str, NDArray[Any]], name: str, default: str) -> str:
+    """Return the text called `name` of a file, `default` if it has none."""
     value = arrays.get(name)
     if value is None:
         return default
@@ -208,12 +256,13 @@ def _tokens(values: Sequence[int] | NDArray[np.int64] | None, num_windows: int) 
     return frozen(tokens)
 
 
-def _labels(values: Sequence[str] | None, num_windows: int) -> tuple[str, ...] | None:
+def checked_labels(values: Sequence[str] | None, count: int, each: str) -> tuple[str, ...] | None:
+    """Return `values` as `count` texts, one for `each`; or raise `LoadsError`."""
     if values is None:
         return None
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise LoadsError(f"labels: expected a list of texts, one a window ({num_windows}), got {values!r}")
+        raise LoadsError(f"labels: expected a list of texts, one a {each} ({count}), got {values!r}")
     labels = tuple(str(value) for value in values)
-    if len(labels) != num_windows:
-        raise LoadsError(f"labels: expected one a window ({num_windows}), got {len(labels)}")
+    if len(labels) != count:
+        raise LoadsError(f"labels: expected one a {each} ({count}), got {len(labels)}")
     return labels

@@ -47,5 +47,5 @@ def test_the_bundled_loads_gain():
     trace = demo.bundled_trace()
     half = trace.num_windows // 2
     placement = eplb.plan(trace.loads[:half], demo.TOPOLOGY).placement
-    before, after = balancedness_by_window(placement, demo._part(trace, half, trace.num_windows))
+    before, after = balancedness_by_window(placement, trace.part(half, trace.num_windows))
     assert after.mean() > before.mean() + 0.05

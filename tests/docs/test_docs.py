@@ -42,9 +42,13 @@ def commands():
 
 
 def settled(output):
-    """Return `output` without times and trailing blanks."""
-    lines = re.sub(r"in \d+\.\d+ s", "in 0.00 s", output).splitlines()
-    return "\n".join(line.rstrip() for line in lines).strip("\n")
+    """Return `output` without times and trailing blanks; milliseconds are the last column of a table."""
+    lines, in_table = [], False
+    for line in re.sub(r"in \d+\.\d+ s", "in 0.00 s", output).splitlines():
+        text = line.rstrip()
+        lines.append(re.sub(r" +[\d,]+\.\d$", "", text) if in_table else text)
+        in_table = bool(text) and (in_table or text.endswith(" ms"))
+    return "\n".join(lines).strip("\n")
 
 
 def script(name):

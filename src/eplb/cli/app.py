@@ -11,6 +11,7 @@ from eplb import __version__
 from eplb.cli.demo import demo_command
 from eplb.cli.exits import exit_code_of
 from eplb.cli.plan import EXAMPLE, plan_command
+from eplb.cli.replay import REPLAY_EXAMPLE, replay_command
 from eplb.cli.versions import versions_command
 
 
@@ -41,6 +42,7 @@ app.callback(
     epilog="Exit codes: 0 done; 1 a bug, or the reader of the output left; 2 the input cannot be used; 130 interrupted."
 )(_main)
 app.command("plan", epilog=EXAMPLE)(plan_command)
+app.command("replay", epilog=REPLAY_EXAMPLE)(replay_command)
 app.command("demo")(demo_command)
 app.command("versions")(versions_command)
 

@@ -35,13 +35,13 @@ def demo_command(
     check_writable(out)
     trace = bundled_trace()
     half = trace.num_windows // 2
-    summary = summarize(_part(trace, 0, half), TOPOLOGY, 1, "balanced", 0)
+    summary = summarize(trace.part(0, half), TOPOLOGY, 1, "balanced", 0)
     if out is not None:
         summary.plan.placement.save(out)
     console = output()
     console.print(facts([*loads_facts(summary.trace, "bundled"), machine_facts(TOPOLOGY, trace.num_experts, 1)]))
     console.print()
-    console.print(balance_table(summary, unseen=_part(trace, half, trace.num_windows)))
+    console.print(balance_table(summary, unseen=trace.part(half, trace.num_windows)))
     console.print()
     console.print(facts([bound_fact(summary)]))
     console.print()
@@ -66,13 +66,3 @@ def bundled_trace() -> LoadTrace:
     if trace.num_windows < 2:
         raise FileFormatError("the bundled loads are too few; reinstall eplb")
     return trace
-
-
-def _part(trace: LoadTrace, first: int, last: int) -> LoadTrace:
-    return LoadTrace(
-        loads=trace.loads[first:last],
-        layer_ids=trace.layer_ids,
-        model=trace.model,
-        window=trace.window,
-        phase=trace.phase,
-    )

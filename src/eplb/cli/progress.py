@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
@@ -21,6 +24,51 @@ COMPILING = LINE.removeprefix("eplb: ")
 Result = TypeVar("Result")
 
 
+@dataclass(slots=True, kw_only=True)
+class Count:
+    """How far a call has come; the call sets it, the bar shows it.
+
+    Parameters
+    ----------
+    what : str
+        What it is at; `begin` changes it.
+    total : int, optional
+        Things to do; default: not known.
+    unit : str, default ""
+        What these things are, in the plural.
+    done : int, default 0
+        Things that are done.
+    """
+
+    what: str
+    total: int | None = None
+    unit: str = ""
+    done: int = 0
+    done_before: int = field(default=0, init=False)
+    began: float = field(default_factory=time.monotonic, init=False)
+
+    def begin(self, what: str) -> None:
+        """Go on with `what`, which may be faster or slower than what was before."""
+        self.what, self.done_before, self.began = what, self.done, time.monotonic()
+
+    def pace(self, seconds: float) -> str:
+        """Return what is done, and how fast and how long it goes on as in the `seconds` since it began.
+
+        Examples
+        --------
+        >>> Count(what="replaying", total=88, unit="windows", done=22).pace(4.0)
+        '22/88 windows, 5.5 windows/s, 0:00:12 left'
+        """
+        if self.total is None:
+            return ""
+        text = f"{self.done:,}/{self.total:,} {self.unit}"
+        done = self.done - self.done_before
+        if not done or seconds <= 0:
+            return text
+        left = timedelta(seconds=round((self.total - self.done) * seconds / done))
+        return f"{text}, {done / seconds:,.3g} {self.unit}/s, {left} left"
+
+
 def with_progress(what: str, call: Callable[[], Result], console: Console | None = None) -> Result:
     """Return ``call()``; after a second say on stderr that it is at `what`, or compiles.
 
@@ -28,11 +76,16 @@ def with_progress(what: str, call: Callable[[], Result], console: Console | None
     planner is compiled. The call runs on a thread of its own, because a compiled kernel on the main thread would keep
     an interrupt waiting until it ends.
     """
+    return with_count(Count(what=what), call, console)
+
+
+def with_count(count: Count, call: Callable[[], Result], console: Console | None = None) -> Result:
+    """Return ``call()`` as `with_progress` does; where the total is known, the bar shows the rate and the time left."""
     future: Future[Result] = Future()
     with _without_log_line():
         threading.Thread(target=_settle, args=(future, call), daemon=True).start()
         if not wait([future], PATIENCE_SECONDS).done:
-            _show(what, future, console or Console(stderr=True))
+            _show(count, future, console or Console(stderr=True))
         return future.result()
 
 
@@ -43,15 +96,19 @@ def _settle(future: Future[Result], call: Callable[[], Result]) -> None:
         future.set_exception(exc)
 
 
-def _show(what: str, future: Future[Result], console: Console) -> None:
+def _show(count: Count, future: Future[Result], console: Console) -> None:
     if not console.is_terminal or console.is_dumb_terminal:
         _show_plain(future, console)
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TimeElapsedColumn())
+    pace = TimeElapsedColumn() if count.total is None else TextColumn("{task.fields[pace]}", markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), pace)
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task(count.what, total=count.total, pace="")
         while not wait([future], REFRESH_SECONDS).done:
-            progress.update(task, description=COMPILING if is_compiling() else what)
+            what = COMPILING if is_compiling() else count.what
+            progress.update(
+                task, description=what, completed=count.done, pace=count.pace(time.monotonic() - count.began)
+            )
 
 
 def _show_plain(future: Future[Result], console: Console) -> None:

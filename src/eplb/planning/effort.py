@@ -25,6 +25,10 @@ class Effort:
         Choices of nodes for the groups that are planned while a gap is left.
     max_visits : int
         Steps of the search for these choices.
+    max_exchanges : int
+        Swaps and re-grants of the search over windows.
+    max_tries : int
+        Swaps of a rank, and re-grants, that are worked out before one of them is made there.
     """
 
     tolerance: float
@@ -33,15 +37,40 @@ class Effort:
     max_restarts: int
     max_choices: int
     max_visits: int
+    max_exchanges: int
+    max_tries: int
 
 
 EFFORTS = {
-    "fast": Effort(tolerance=0.0, max_steps=0, max_recounts=0, max_restarts=0, max_choices=1, max_visits=1_000),
+    "fast": Effort(
+        tolerance=0.0,
+        max_steps=0,
+        max_recounts=0,
+        max_restarts=0,
+        max_choices=1,
+        max_visits=1_000,
+        max_exchanges=32,
+        max_tries=16,
+    ),
     "balanced": Effort(
-        tolerance=2e-4, max_steps=2_000, max_recounts=16, max_restarts=8, max_choices=4, max_visits=1_000
+        tolerance=2e-4,
+        max_steps=2_000,
+        max_recounts=16,
+        max_restarts=8,
+        max_choices=4,
+        max_visits=1_000,
+        max_exchanges=512,
+        max_tries=32,
     ),
     "thorough": Effort(
-        tolerance=1e-5, max_steps=20_000, max_recounts=64, max_restarts=400, max_choices=64, max_visits=100_000
+        tolerance=1e-5,
+        max_steps=20_000,
+        max_recounts=64,
+        max_restarts=400,
+        max_choices=64,
+        max_visits=100_000,
+        max_exchanges=4_096,
+        max_tries=4_096,
     ),
 }
 

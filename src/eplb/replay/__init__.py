@@ -1,0 +1,26 @@
+"""A recorded trace driven through policies that place experts: what would each have done on windows it had not seen."""
+
+from eplb.replay.drop_in import DropInPolicy, deepseek_policy, drop_in_policy
+from eplb.replay.eplb_policy import EplbPolicy
+from eplb.replay.factory import POLICIES, policy_named
+from eplb.replay.parts import RecordedTrace
+from eplb.replay.policies import ContiguousPolicy, OraclePolicy, Policy, StaticPolicy
+from eplb.replay.replay import replay
+from eplb.replay.result import Replay, Scores
+
+__all__ = [
+    "POLICIES",
+    "ContiguousPolicy",
+    "DropInPolicy",
+    "EplbPolicy",
+    "OraclePolicy",
+    "Policy",
+    "RecordedTrace",
+    "Replay",
+    "Scores",
+    "StaticPolicy",
+    "deepseek_policy",
+    "drop_in_policy",
+    "policy_named",
+    "replay",
+]

@@ -1,0 +1,140 @@
+"""Who places the experts: the protocol, and the policies that every other one is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eplb.errors import InfeasibleError
+from eplb.placement import Placement
+from eplb.planning import plan
+from eplb.topology import Topology
+from eplb.trace import LoadTrace
+
+
+class Policy(Protocol):
+    """What `replay` asks for a placement, again and again.
+
+    Three attributes are optional. ``name`` is what results call it (default: the class's name). With
+    ``sees_future = True`` it is given the windows that it will be scored on in place of the past: a ceiling, no policy
+    that can be run. With ``limits_each_rank = True`` it is given `max_moves_per_rank` as a keyword.
+    """
+
+    def place(
+        self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
+    ) -> Placement:
+        """Return the placement for the windows that follow `history`.
+
+        Parameters
+        ----------
+        history : LoadTrace, [windows, L, E]
+            The windows before now, oldest first; nothing later.
+        topology : Topology
+            The machine; always the same one.
+        previous : Placement or None
+            What is in force; None for the first plan.
+        max_moves : int or None
+            Moves from `previous` that are allowed, over all layers; None for no limit. More are reported, not refused.
+        """
+        ...
+
+
+def placed_in_order(topology: Topology, num_layers: int, num_experts: int) -> Placement:
+    """Return the placement with expert e in slot e, and i mod E in the i-th slot beyond, skipping failed ranks.
+
+    Raises
+    ------
+    InfeasibleError
+        If there are fewer slots on working ranks than experts.
+
+    Examples
+    --------
+    >>> placed_in_order(Topology(num_ranks=3, slots_per_rank=2, failed_ranks=[1]), 1, 3).physical_to_logical.tolist()
+    [[0, 1, -1, -1, 2, 0]]
+    """
+    num_usable = topology.num_usable_slots
+    if num_usable < num_experts:
+        raise InfeasibleError(
+            f"{num_experts} experts do not fit {num_usable} usable slots; add slots_per_rank or ranks"
+        )
+    slots = np.full(topology.num_slots, -1, dtype=np.int32)
+    slots[topology.alive[topology.rank_of_slot]] = np.arange(num_usable) % num_experts
+    return Placement(physical_to_logical=np.tile(slots, (num_layers, 1)), topology=topology, num_experts=num_experts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContiguousPolicy:
+    """No balancing: the experts in order, the spare slots filled from the first expert on, as engines start."""
+
+    name: str = "contiguous"
+
+    def place(
+        self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
+    ) -> Placement:
+        """Return what is in force, or the placement in order."""
+        if previous is not None:
+            return previous
+        return placed_in_order(topology, history.num_layers, history.num_experts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticPolicy:
+    """`eplb.plan` once, on the first history; then nothing moves.
+
+    Parameters
+    ----------
+    groups, effort, seed
+        As in `eplb.plan`.
+    name : str, default "static"
+        What results call it.
+    """
+
+    groups: int = 1
+    effort: str = "balanced"
+    seed: int = 0
+    name: str = "static"
+
+    def place(
+        self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
+    ) -> Placement:
+        """Return what is in force, or a plan of `history`."""
+        if previous is not None:
+            return previous
+        return plan(history, topology, groups=self.groups, effort=self.effort, seed=self.seed).placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OraclePolicy:
+    """`eplb.plan` on the very windows that it is scored on, moving freely: what a perfect forecast would give.
+
+    Parameters
+    ----------
+    groups, effort, seed
+        As in `eplb.plan`.
+    name : str, default "oracle"
+        What results call it.
+    """
+
+    sees_future: ClassVar[bool] = True
+
+    groups: int = 1
+    effort: str = "balanced"
+    seed: int = 0
+    name: str = "oracle"
+
+    def place(
+        self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
+    ) -> Placement:
+        """Return a plan of the windows given, which are those to come."""
+        options: dict[str, Any] = {"groups": self.groups, "effort": self.effort, "seed": self.seed}
+        return plan(history, topology, **options, forecast=_Hindsight(), recency=1.0).placement
+
+
+class _Hindsight:
+    """Expects the mean of all windows: what forecasts missed then makes up these windows, and nothing else."""
+
+    def forecast(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.tile(loads.mean(axis=0), (len(loads), 1, 1))
