@@ -17,7 +17,7 @@ from typing import Any
 
 from machine import heading, machine
 from shapes import LOADS, Shape, loads_for
-from tables import save_json
+from tables import publish
 from timing import peak_megabytes
 
 import eplb
@@ -34,12 +34,7 @@ def main(args: list[str] | None = None) -> None:
         return
     facts = {**machine(options.note), "threads": options.threads}
     rows = [_in_child(loads, options) for loads in LOADS]
-    text = markdown(facts, rows)
-    print(text)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
-        save_json(options.out.with_suffix(".json"), {"machine": facts, "rows": rows})
+    publish(markdown(facts, rows), facts, rows, options.out)
 
 
 def measure(loads_name: str, effort: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from machine import heading, machine
-from tables import save_json
+from tables import publish
 
 IMPORT = """
 import time
@@ -46,12 +46,7 @@ def main(args: list[str] | None = None) -> None:
         _row("first plan, compiled code on disk", [_seconds(FIRST_PLAN) for _ in range(warm)]),
         _row("first plan, nothing on disk", [_cold() for _ in range(cold)]),
     ]
-    text = markdown(facts, rows)
-    print(text)
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n")
-        save_json(options.out.with_suffix(".json"), {"machine": facts, "rows": rows})
+    publish(markdown(facts, rows), facts, rows, options.out)
 
 
 def markdown(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:

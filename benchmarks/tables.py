@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,17 +19,28 @@ COLUMNS = ("planner", "balancedness", "below bound", "duplicates", "median ms", 
 
 def write(facts: dict[str, Any], rows: list[Row], out: Path | None) -> None:
     """Print the tables of `rows`; with `out`, write them there and the rows beside it as `.json`."""
-    text = markdown(facts, rows)
+    publish(markdown(facts, rows), facts, rows, out)
+
+
+def publish(text: str, facts: dict[str, Any], rows: list[Row], out: Path | None) -> None:
+    """Print `text`; with `out`, write it there, and the facts of the machine and the rows beside it as `.json`."""
     print(text)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text + "\n")
-        save_json(out.with_suffix(".json"), {"machine": facts, "rows": rows})
+        content = json.dumps({"machine": facts, "rows": rows}, indent=1, allow_nan=False)
+        out.with_suffix(".json").write_text(content + "\n")
 
 
-def save_json(path: Path, content: Any) -> None:
-    """Write `content` to `path`."""
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], num_texts: int = 1) -> str:
+    """Return a Markdown table; the first `num_texts` columns are text, the others are numbers."""
+    rule = ["---"] * num_texts + ["---:"] * (len(columns) - num_texts)
+    return "\n".join(map(_line, [columns, rule, *rows]))
+
+
+def chosen(rows: list[Row], **values: Any) -> list[Row]:
+    """Return the rows that have all these values."""
+    return [row for row in rows if all(row[key] == value for key, value in values.items())]
 
 
 def markdown(facts: dict[str, Any], rows: list[Row]) -> str:

@@ -35,8 +35,8 @@ def main(args: list[str] | None = None) -> None:
 
 def balance(trace: eplb.LoadTrace) -> str:
     """Return the rank loads of the layer with the most to gain, before and after a plan, with the bound, as SVG."""
-    plan = eplb.plan(trace, TOPOLOGY)
     mean = trace.loads.sum(axis=0, dtype=np.float64) / trace.num_windows
+    plan = eplb.plan(mean, TOPOLOGY)
     before = contiguous_rank_loads(mean, TOPOLOGY)
     after = eplb.evaluate(plan.placement, mean).rank_loads[0]
     layers = plan.certificate.per_layer

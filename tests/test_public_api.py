@@ -40,8 +40,12 @@ PUBLIC = [
 ]
 
 SIGNATURES = {
-    "plan": "(loads, topology, groups=1, previous=None, max_moves=None, split='even', effort='balanced', seed=0)",
-    "evaluate": "(placement, loads, split='even')",
+    "plan": (
+        "(loads, topology, groups=1, previous=None, max_moves=None, split='even', effort='balanced', seed=0, *, "
+        "max_moves_per_rank=None, move_cost=None, horizon=1.0, cost_per_activated_slot=0.0, forecast='auto', "
+        "recency=0.9)"
+    ),
+    "evaluate": "(placement, loads, split='even', *, cost_per_activated_slot=0.0)",
     "rebalance_experts": "(weight, num_replicas, num_groups, num_nodes, num_gpus, policy='fixup')",
     "replicate_experts": "(weight, num_phy)",
     "balanced_packing": "(weight, num_packs)",
@@ -55,7 +59,7 @@ SIGNATURES = {
 }
 
 MEMBERS = {
-    "Plan": {"placement", "certificate", "moves"},
+    "Plan": {"placement", "certificate", "moves", "restored", "largest_load_before"},
     "Certificate": {
         "mean_load",
         "largest_load",

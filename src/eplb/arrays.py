@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eplb.errors import InputError, LoadsError
+from eplb.errors import InputError, LoadsError, OptionError
 
 MAX_INT64 = 2**63 - 1
 
@@ -77,3 +78,11 @@ def check_finite_nonnegative(array: NDArray[Any], name: str = "loads") -> None:
         f"{name}: expected finite values >= 0, got {array[index]} at {list(index)}; "
         "repair or leave out that part of the recording"
     )
+
+
+def nonnegative(value: Any, name: str) -> float:
+    """Return `value` as a float, or raise `OptionError` if it is no finite number >= 0."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:
+        raise OptionError(f"{name}: expected a finite number >= 0, got {value!r}")
+    return float(value)

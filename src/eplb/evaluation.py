@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eplb.arrays import check_finite_nonnegative, frozen, loads_array
+from eplb.arrays import check_finite_nonnegative, frozen, loads_array, nonnegative
 from eplb.certificate import ratio
 from eplb.errors import LoadsError, OptionError, PlacementError
 from eplb.placement import Placement
@@ -23,7 +23,7 @@ class Evaluation:
     Parameters
     ----------
     rank_loads : array [T, L, R]
-        Tokens of each rank divided by its speed; 0 on failed ranks.
+        Tokens of each rank, and what activated slots cost, divided by its speed; 0 on failed ranks.
     mean_loads : array [T, L]
         Mean over the ranks that work, weighted by speed.
     activated_experts : array [T, L, R]
@@ -50,7 +50,13 @@ class Evaluation:
         return ratio(self.mean_loads, self.largest_loads)
 
 
-def evaluate(placement: Placement, loads: ArrayLike | Sequence[Any] | LoadTrace, split: str = "even") -> Evaluation:
+def evaluate(
+    placement: Placement,
+    loads: ArrayLike | Sequence[Any] | LoadTrace,
+    split: str = "even",
+    *,
+    cost_per_activated_slot: float = 0.0,
+) -> Evaluation:
     """Return the rank loads that `placement` gives under `loads`.
 
     Parameters
@@ -61,6 +67,8 @@ def evaluate(placement: Placement, loads: ArrayLike | Sequence[Any] | LoadTrace,
         Tokens routed to each expert, finite, >= 0.
     split : {"even"}
         How the tokens of an expert are shared by its replicas.
+    cost_per_activated_slot : float, default 0
+        Tokens that a slot adds to its rank in every window in which its expert gets any, as in `eplb.plan`.
 
     Raises
     ------
@@ -93,14 +101,14 @@ def evaluate(placement: Placement, loads: ArrayLike | Sequence[Any] | LoadTrace,
     if array.shape[1:] != expected:
         raise LoadsError(f"loads: expected [..., {expected[0]} layers, {expected[1]} experts], got {array.shape}")
     with np.errstate(over="ignore", invalid="ignore"):
-        evaluation = _even(placement, array)
+        evaluation = _even(placement, array, nonnegative(cost_per_activated_slot, "cost_per_activated_slot"))
         sums = np.stack([evaluation.mean_loads, evaluation.largest_loads]).sum(axis=2)
     if not np.isfinite(sums).all():
         raise LoadsError("loads: the sums of rank loads are beyond the range of float64; scale them down")
     return evaluation
 
 
-def _even(placement: Placement, loads: NDArray[Any]) -> Evaluation:
+def _even(placement: Placement, loads: NDArray[Any], cost: float) -> Evaluation:
     topology = placement.topology
     num_windows, num_layers, _ = loads.shape
     rank_loads = np.zeros((num_windows, num_layers, topology.num_ranks))
@@ -112,7 +120,8 @@ def _even(placement: Placement, loads: NDArray[Any]) -> Evaluation:
         experts = placement.physical_to_logical[layer]
         of_slots = np.where(usable, loads[:, layer, experts], 0)
         slot_loads = of_slots / np.where(usable, placement.replica_counts[layer, experts], 1)
-        rank_loads[:, layer] = np.add.reduceat(slot_loads, starts, axis=1) / topology.speeds
         activated[:, layer] = np.add.reduceat((of_slots > 0).astype(np.int64), starts, axis=1)
-    mean_loads = loads.sum(axis=2, dtype=np.float64) / speed
+        rank_loads[:, layer] = np.add.reduceat(slot_loads, starts, axis=1) + cost * activated[:, layer]
+    rank_loads /= topology.speeds
+    mean_loads = (loads.sum(axis=2, dtype=np.float64) + cost * activated.sum(axis=2)) / speed
     return Evaluation(rank_loads=frozen(rank_loads), mean_loads=frozen(mean_loads), activated_experts=frozen(activated))

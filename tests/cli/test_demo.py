@@ -22,7 +22,7 @@ def test_shows_the_planned_and_the_unseen_half(invoke, bundled):
     """A plan is judged on loads that it was not made for."""
     result = invoke("demo")
     assert result.exit_code == 0, result.exception
-    for part in ("mean of 6 windows", "6 later windows, unseen, on average", "before", "eplb plan FILE"):
+    for part in ("expected in a window", "6 later windows, unseen, on average", "before", "eplb plan FILE"):
         assert part in result.stdout
 
 

@@ -1,10 +1,14 @@
 """What every plan must be."""
 
+import math
+
 import numpy as np
 import pytest
 
 import eplb
-from tests.reference import rank_times
+from eplb.forecasting import forecaster_named
+from eplb.planning.outlook import Assumptions, outlook_of
+from tests.reference import expected_time, rank_times
 
 
 def assert_sound(plan, loads, topology, distinct=True):
@@ -25,3 +29,32 @@ def assert_experts_distinct_on_ranks(slots, topology, num_experts):
         for rank in np.flatnonzero(topology.alive):
             here = row[topology.slot_offsets[rank] : topology.slot_offsets[rank + 1]]
             assert len(set(here.tolist())) == min(here.size, num_experts)
+
+
+def outlook_for(loads, forecast="auto", recency=0.9, cost_per_activated_slot=0.0, horizon=1.0):
+    """Return the scenarios that `eplb.plan` makes of `loads` [T, L, E] with the same options."""
+    assumptions = Assumptions(recency=recency)
+    windows = np.array(loads, dtype=np.float64)
+    return outlook_of(windows, forecaster_named(forecast), assumptions, cost_per_activated_slot, math.ceil(horizon))
+
+
+def extras_of(outlook, layer):
+    """Return what slots cost in each scenario, scaled, [E, S]; None for nothing."""
+    return outlook.activated[layer] if outlook.activated.size else None
+
+
+def expected_loads(placement, outlook):
+    """Return the expected largest load of every layer, [L], computed slot by slot by the twin."""
+    rows = enumerate(placement.physical_to_logical)
+    scaled = [
+        expected_time(row, outlook.scenarios[k], outlook.weights, placement.topology, extras_of(outlook, k))
+        for k, row in rows
+    ]
+    return outlook.unscaled(np.array(scaled))
+
+
+def assert_certified(plan, outlook):
+    """The largest load is that of the slots under the scenarios, and the bound is not above it."""
+    layers = plan.certificate.per_layer
+    np.testing.assert_allclose(layers.largest_load, expected_loads(plan.placement, outlook), rtol=1e-9)
+    assert (layers.lower_bound <= layers.largest_load).all()

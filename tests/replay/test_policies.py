@@ -103,10 +103,12 @@ def test_eplb_passes_what_the_planner_takes(monkeypatch):
 
     forecaster = forecaster_named("last")
     policy = EplbPolicy(forecast=forecaster, groups=2, effort="fast", seed=7)
-    policy.place(trace, TOPOLOGY, planned.placement, 5, max_moves_per_rank=2)
+    policy.place(trace, TOPOLOGY, planned.placement, 5, max_moves_per_rank=2, horizon=4)
     assert seen.pop("forecast") is forecaster
     assert seen.pop("args") == (trace, TOPOLOGY)
     assert seen.pop("previous") is planned.placement
+    assert seen.pop("horizon") == 4
+    assert (seen.pop("move_cost"), seen.pop("cost_per_activated_slot")) == (None, 0.0)
     assert seen == {"groups": 2, "effort": "fast", "seed": 7, "max_moves": 5, "max_moves_per_rank": 2}
     EplbPolicy().place(trace, TOPOLOGY, None, None)
     assert seen["forecast"] == "auto" and seen["previous"] is None

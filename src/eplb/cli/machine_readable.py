@@ -11,7 +11,8 @@ from eplb.cli.summary import Summary, balancedness_by_window
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return what is known of the plan, as plain JSON values.
 
-    Loads are those of the mean window; `windows` tells the balancedness of each window by itself.
+    With several windows, loads are those expected in a window (before: the mean over the windows); `windows` tells the
+    balancedness of each window by itself.
     """
     trace, placement = summary.trace, summary.plan.placement
     before, after = balancedness_by_window(placement, trace)
@@ -29,6 +30,10 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "ungrouped": None if ungrouped is None else _quality(ungrouped.certificate),
         "windows": {"balancedness_before": before.tolist(), "balancedness": after.tolist()},
         "per_layer": _per_layer(summary),
+        "moves": summary.plan.moves,
+        "largest_load_if_nothing_moves": summary.plan.largest_load_before,
+        "restored": summary.plan.restored.tolist(),
+        "bound_ignores_budget": certificate.ignores_budget,
         "plan_hash": placement.hash,
         "planning_seconds": summary.seconds,
         "eplb_version": eplb.__version__,

@@ -15,6 +15,7 @@ from eplb.cli.machine_readable import as_json
 from eplb.cli.options import check_plan_size, check_writable, topology_from
 from eplb.cli.progress import with_progress
 from eplb.cli.summary import Summary, summarize
+from eplb.placement import Placement
 from eplb.reading import read_loads
 
 EXAMPLE = "Example: eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out plan.json"
@@ -57,6 +58,19 @@ def plan_command(
     effort: Annotated[
         EffortName, typer.Option(metavar="LEVEL", help="fast, balanced or thorough: bounds the work, never the time.")
     ] = EffortName.balanced,
+    previous: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The placement in force; only moves that pay are made.", show_default=False),
+    ] = None,
+    max_moves: Annotated[
+        int | None, typer.Option(help="With --previous: most moves, over all layers.", show_default="any number")
+    ] = None,
+    max_moves_per_rank: Annotated[
+        int | None, typer.Option(help="With --previous: most experts to each rank.", show_default="any number")
+    ] = None,
+    forecast: Annotated[
+        str, typer.Option(metavar="NAME", help="Several windows: last, mean, exponential, drift or auto.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(help="Same loads, options and seed: the same plan.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the placement here (.json or .npz).", show_default=False)
@@ -79,9 +93,12 @@ def plan_command(
     check_writable(out, file)
     trace = with_progress(f"reading {file.name}", lambda: read_loads(file))
     check_plan_size(trace.num_layers, topology)
-    summary = summarize(trace, topology, groups, effort.value, seed)
+    moving: dict[str, Any] = {"max_moves": max_moves, "max_moves_per_rank": max_moves_per_rank, "forecast": forecast}
+    in_force = None if previous is None else Placement.load(previous)
+    summary = summarize(trace, topology, groups, effort.value, seed, previous=in_force, **moving)
     if json_output:
-        options = {**topology.to_dict(), "groups": groups, "effort": effort.value, "seed": seed}
+        options = {**topology.to_dict(), "groups": groups, "effort": effort.value, "seed": seed, **moving}
+        options["previous"] = None if previous is None else str(previous)
         text = json.dumps(_object(summary, file, options, out), allow_nan=False)
     if out is not None:
         summary.plan.placement.save(out)
@@ -103,7 +120,9 @@ def _print(summary: Summary, file: Path, groups: int, effort: str, out: Path | N
     console.print()
     console.print(tables.balance_table(summary))
     console.print()
-    console.print(tables.facts([tables.bound_fact(summary), tables.worst_layers_fact(summary)]))
+    console.print(
+        tables.facts([tables.bound_fact(summary), tables.worst_layers_fact(summary), *tables.moves_facts(summary)])
+    )
     console.print()
     tables.print_picture(console, summary)
     console.print()
@@ -117,12 +136,21 @@ def _best_balancedness(summary: Summary) -> float:
     return plan.certificate.best_balancedness
 
 
+def placement_stays(summary: Summary) -> bool:
+    """Whether there was a placement in force, and no move from it pays."""
+    return summary.plan.largest_load_before is not None and summary.plan.moves == 0
+
+
 def hints(summary: Summary, effort: str, out: Path | None) -> list[str]:
     """Return what to do next, the most useful first."""
     certificate, found = summary.plan.certificate, []
+    if placement_stays(summary):
+        found.append("nothing needs to move: the placement in force is as good as any within the budget")
     if summary.before.balancedness >= NEARLY_BALANCED:
         found.append("these loads are nearly balanced without a plan: there is little to gain")
-    if certificate.gap > LARGE_GAP and effort != "thorough":
+    if summary.trace.num_windows > 1:
+        found.append("`eplb replay` with the same file and machine scores plans on windows they have not seen")
+    elif certificate.gap > LARGE_GAP and effort != "thorough":
         found.append("--effort thorough may close more of the gap")
     elif _best_balancedness(summary) < LOW_BOUND:
         found.append("no placement in these slots does much better; more slots per rank would help")

@@ -25,13 +25,15 @@ class Summary:
     Parameters
     ----------
     trace : LoadTrace
-        The loads that were planned, by their mean over T windows.
+        The loads that were planned.
     plan : Plan
         The plan.
     ungrouped : Plan or None
         With groups, the plan of the same loads without.
     seconds : float
         Time of planning, without compiling.
+    largest_loads_before : array [L]
+        Mean over the windows of the largest rank load, with each expert once in order of its id.
     rank_loads_before, rank_loads : arrays [L, R]
         Rank loads on the mean of the windows: each expert once in order of its id, and planned.
     """
@@ -40,29 +42,34 @@ class Summary:
     plan: eplb.Plan
     ungrouped: eplb.Plan | None
     seconds: float
+    largest_loads_before: NDArray[np.float64]
     rank_loads_before: NDArray[np.float64]
     rank_loads: NDArray[np.float64]
 
     @property
     def before(self) -> Certificate:
-        """The certificate of the placement before: the bound is the plan's."""
-        layers = self.plan.certificate.per_layer
+        """The certificate of the placement before, on the windows as they are: the bound is the plan's."""
+        topology = self.plan.placement.topology
+        tokens = (self.rank_loads_before * topology.speeds).sum(axis=1)
         return Certificate(
             per_layer=PerLayer(
-                mean_load=layers.mean_load,
-                largest_load=self.rank_loads_before.max(axis=1),
-                lower_bound=layers.lower_bound,
+                mean_load=tokens / topology.speeds[topology.alive].sum(),
+                largest_load=self.largest_loads_before,
+                lower_bound=self.plan.certificate.per_layer.lower_bound,
             )
         )
 
 
-def summarize(trace: eplb.LoadTrace, topology: eplb.Topology, groups: int, effort: str, seed: int) -> Summary:
-    """Plan `trace` for `topology` and return the plan with what it is compared with."""
-    options: dict[str, Any] = {"effort": effort, "seed": seed}
+def summarize(
+    trace: eplb.LoadTrace, topology: eplb.Topology, groups: int, effort: str, seed: int, **more: Any
+) -> Summary:
+    """Plan `trace` for `topology`, with `more` options of `eplb.plan`, and return what it is compared with too."""
+    options: dict[str, Any] = {"effort": effort, "seed": seed, "forecast": more.get("forecast", "auto")}
     what = f"planning {counted(trace.num_layers, 'layer')}"
-    with_progress("loading the planner", lambda: _load_planner(groups))
+    several = trace.num_windows > 1 or more.get("previous") is not None
+    with_progress("loading the planner", eplb.warm_up if several else lambda: _load_planner(groups))
     start = time.perf_counter()
-    plan = with_progress(what, lambda: eplb.plan(trace, topology, groups=groups, **options))
+    plan = with_progress(what, lambda: eplb.plan(trace, topology, groups=groups, **{**options, **more}))
     seconds = time.perf_counter() - start
     ungrouped = None
     if groups > 1:
@@ -73,9 +80,19 @@ def summarize(trace: eplb.LoadTrace, topology: eplb.Topology, groups: int, effor
         plan=plan,
         ungrouped=ungrouped,
         seconds=seconds,
+        largest_loads_before=_largest_before(trace, topology),
         rank_loads_before=contiguous_rank_loads(mean, topology),
         rank_loads=eplb.evaluate(plan.placement, mean).rank_loads[0],
     )
+
+
+def _largest_before(trace: eplb.LoadTrace, topology: eplb.Topology) -> NDArray[np.float64]:
+    """Return the mean over the windows of the largest rank load without a plan, [L]."""
+    total = np.zeros(trace.num_layers)
+    with np.errstate(over="ignore"):
+        for window in trace.loads:
+            total += contiguous_rank_loads(window, topology).max(axis=1)
+    return total / trace.num_windows
 
 
 def _load_planner(groups: int) -> None:

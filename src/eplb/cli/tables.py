@@ -32,7 +32,7 @@ def loads_facts(trace: eplb.LoadTrace, name: str) -> list[tuple[str, str]]:
     """Return what the loads are."""
     shape = f"{counted(trace.num_layers, 'layer')} x {counted(trace.num_experts, 'expert')}"
     if trace.num_windows > 1:
-        shape = f"{counted(trace.num_windows, 'window')} x {shape}, planned on the mean of the windows"
+        shape = f"{counted(trace.num_windows, 'window')} x {shape}, planned for the window after them"
     rows = [("loads", name), ("", shape)]
     return [*rows, ("model", trace.model)] if trace.model else rows
 
@@ -61,7 +61,7 @@ def balance_table(summary: Summary, unseen: eplb.LoadTrace | None = None) -> Tab
     def add(name: str, before: float, after: float, best: float | None = None) -> None:
         table.add_row(name, f"{before:.4f}", f"{after:.4f}", "" if best is None else f"{best:.4f}")
 
-    mean_name = "planned loads" if trace.num_windows == 1 else f"mean of {trace.num_windows} windows"
+    mean_name = "planned loads" if trace.num_windows == 1 else "expected in a window"
     add(mean_name, summary.before.balancedness, certificate.balancedness, certificate.best_balancedness)
     if summary.ungrouped is not None:
         plain = summary.ungrouped.certificate
@@ -88,6 +88,22 @@ def bound_fact(summary: Summary) -> tuple[str, str]:
         f"{before.largest_load:,.6g} -> {after.largest_load:,.6g} ({change:+.1%}){over}; "
         f"lower bound {after.lower_bound:,.6g}, gap {after.gap:.2%}"
     )
+
+
+def moves_facts(summary: Summary) -> list[tuple[str, str]]:
+    """Return what moves from the placement in force and what that gains; nothing without one."""
+    plan = summary.plan
+    if plan.largest_load_before is None:
+        return []
+    after = plan.certificate.largest_load
+    change = after / plan.largest_load_before - 1 if plan.largest_load_before > 0 else 0.0
+    gain = f"expected largest rank load {plan.largest_load_before:,.6g} -> {after:,.6g} ({change:+.1%})"
+    rows = [("moves", f"{plan.moves:,} of {counted(plan.placement.physical_to_logical.size, 'slot')}; {gain}")]
+    if len(plan.restored):
+        rows.append(("restored", f"{counted(len(plan.restored), 'expert')} that had lost all replicas"))
+    if plan.certificate.ignores_budget:
+        rows.append(("", "the lower bound is that of any number of moves"))
+    return rows
 
 
 def worst_layers_fact(summary: Summary) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def checked_forecast(forecaster: Forecaster, loads: NDArray[np.float64]) -> NDAr
     LoadsError
         If it returns another shape, or NaN, infinite or negative entries.
     """
-    if not isinstance(forecaster, Forecaster):
+    if isinstance(forecaster, type) or not isinstance(forecaster, Forecaster):
         raise OptionError(f"forecast: expected an object with a method forecast, got {type(forecaster).__name__}")
     forecasts = loads_array(forecaster.forecast(loads), ndims=(3,))
     if forecasts.shape != loads.shape:

@@ -46,7 +46,7 @@ def _board_for(num_experts: int, num_scenarios: int, weights: Floats, offsets: I
 def _set_layer(
     board: Board, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
 ) -> None:
-    """Put the loads of a layer on the board, and what each rank held before (nothing where `held` is empty)."""
+    """Put the loads of a layer on the board, and what each rank held before (all of it, if `held_offsets` has no rank)."""
     num_experts = board.counts.size
     board.loads[:] = scenarios
     if activated.size > 0:
@@ -55,7 +55,7 @@ def _set_layer(
         for expert in range(num_experts):
             home = homes[expert * homes.size // num_experts]
             board.open[rank, expert] = home < 0 or home == nodes[rank]
-    board.before[:] = held.size == 0
+    board.before[:] = held_offsets.size == 1
     for rank in range(held_offsets.size - 1):
         for slot in range(held_offsets[rank], held_offsets[rank + 1]):
             if held[slot] >= 0:
@@ -87,7 +87,7 @@ def improve_layers(
     """Improve the layers `first` to `last` - 1 from `items` [L, P] on, which stay; what was done is written down.
 
     `scenarios` and `activated` are [L, E, S] (`activated` may be empty), `homes` [L, G] nodes of expert groups or -1,
-    `held` [L, P'] what each rank held before, with first slots `held_offsets` [R + 1] (empty: moves are free);
+    `held` [L, P'] what each rank held before, with first slots `held_offsets` ([R + 1]; of size 1: moves are free);
     `targets` and `prices` [L] end the search and charge a move. `limits` holds MAX_MOVES, MAX_RECEIVED, REGRANTS
     and TRIES.
     Of step k = 0 .. ``num_steps[l]``: ``steps`` [L, K, 2], ``times`` [L, K + 1], ``moves`` [L, K + 1].

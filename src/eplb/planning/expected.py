@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from eplb.planning.carrying import Carried, carry, homes_of
 from eplb.planning.effort import EFFORTS, Effort
 from eplb.planning.known import plan_known
 from eplb.planning.layout import Layout, layout_of
-from eplb.planning.moving import LEAST_GAIN_SHARE, PRICE_SHARE, Moving
+from eplb.planning.moving import PRICE_SHARE, Moving, least_gain_share
 from eplb.planning.outlook import Outlook
 from eplb.topology import Topology
 
 SLOTS_WORTH_A_THREAD = 100
+PROHIBITIVE = 1e100  # more than any move can save in scaled loads; an infinite price times no moves would be NaN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,11 +73,11 @@ def plan_expected(
     regrants: bool = True,
 ) -> Expected:
     """Return a placement that makes the expected largest rank load small: a new one, or `previous` and what pays."""
-    layout = layout_of(topology, groups)
     bound_alone = previous is not None and moving.limited
     fresh, known = plan_known(
         outlook.means, topology, groups, EFFORTS["fast"] if bound_alone else effort, seed, layer_ids
     )
+    layout = layout_of(topology, groups)
     means, bounds = _bounds(outlook, layout)
     bounds = np.maximum(bounds, known.per_layer.lower_bound)
     fresh_items = np.ascontiguousarray(fresh.physical_to_logical[:, layout.usable], dtype=np.int64)
@@ -104,7 +105,8 @@ def plan_expected(
         found = _improve(search, fresh_items)
         items, before = _applied(fresh_items, found, found.num_steps), None
     else:
-        items, start = _moved(search, carried, None if moving.limited else fresh_items)
+        fresh_homes = homes_of(fresh, layout, groups)
+        items, start = _moved(search, carried, None if moving.limited else fresh_items, fresh_homes)
         before = float(outlook.unscaled(start).cumsum()[-1])
     times, moves = _timed(search, items)
     return Expected(
@@ -152,8 +154,10 @@ def _prices(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what a move must save in a window, and what the first moves of a layer must, [L] and [L], scaled."""
     if moving.move_cost is None:
-        return PRICE_SHARE / moving.horizon * means, LEAST_GAIN_SHARE / outlook.num_windows * means
-    return outlook.scaled(moving.move_cost / moving.horizon), np.zeros(len(means))
+        prices, least_gains = PRICE_SHARE / moving.horizon * means, least_gain_share(outlook.num_windows) * means
+    else:
+        prices, least_gains = outlook.scaled(moving.move_cost / moving.horizon), np.zeros(len(means))
+    return np.minimum(prices, PROHIBITIVE), least_gains
 
 
 def _machine(search: Search) -> tuple[Any, ...]:
@@ -221,7 +225,7 @@ def _timed(search: Search, items: NDArray[np.int64]) -> tuple[NDArray[np.float64
 
 
 def _moved(
-    search: Search, carried: Carried, fresh: NDArray[np.int64] | None
+    search: Search, carried: Carried, fresh: NDArray[np.int64] | None, fresh_homes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the experts in the slots after the moves that pay, [L, P], and the expected times before, [L].
 
@@ -233,9 +237,12 @@ def _moved(
     found = _improve(search, carried.items)
     before = found.times[:, 0].copy()
     items = _applied(carried.items, found, _shared(search, carried, found))
-    if fresh is not None and _replace_where_better(search, items, fresh):
-        found = _improve(search, items)
-        items = _applied(items, found, found.num_steps)
+    if fresh is not None:
+        better = _replace_where_better(search, items, before, fresh)
+        if better.any():
+            search = replace(search, homes=np.where(better[:, None], fresh_homes, search.homes))
+            found = _improve(search, items)
+            items = _applied(items, found, np.where(better, found.num_steps, 0))
     held = (search.held, search.held_offsets, search.layout.offsets)
     over_layers(settle_layers, len(items), (*held, items), min_layers=len(items))
     return items, before
@@ -248,8 +255,8 @@ def _shared(search: Search, carried: Carried, found: Found) -> NDArray[np.int64]
 
     taken = np.zeros(len(carried.items), dtype=np.int64)
     received = np.zeros(search.layout.ranks.size, dtype=np.int64)
-    units = search.outlook.unscaled(np.ones(len(taken)))
-    units = units / max(1.0, float(units.max()))
+    exponents = search.outlook.exponents.astype(np.float64)
+    units = np.ldexp(1.0, np.maximum(exponents - exponents.max(), -1000.0).astype(np.int64))  # never 0: gains may be inf
     args = (
         found.steps,
         found.num_steps.copy(),
@@ -272,8 +279,10 @@ def _shared(search: Search, carried: Carried, found: Found) -> NDArray[np.int64]
     return taken
 
 
-def _replace_where_better(search: Search, items: NDArray[np.int64], fresh: NDArray[np.int64]) -> bool:
-    """Put layers of a fresh plan, renamed, into `items` where that is worth its moves; whether there were any."""
+def _replace_where_better(
+    search: Search, items: NDArray[np.int64], before: NDArray[np.float64], fresh: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Put layers of a fresh plan, renamed, into `items` where that is worth its moves; return where, [L]."""
     from eplb.kernels.overlap import rename_layers
     from eplb.kernels.threads import over_layers
 
@@ -283,8 +292,9 @@ def _replace_where_better(search: Search, items: NDArray[np.int64], fresh: NDArr
     times, moves = _timed(search, items)
     fresh_times, fresh_moves = _timed(search, renamed)
     better = fresh_times + search.prices * fresh_moves < times + search.prices * moves
+    better &= before - fresh_times >= search.least_gains
     items[better] = renamed[better]
-    return bool(better.any())
+    return better
 
 
 def _certificate(

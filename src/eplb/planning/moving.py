@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from eplb.arrays import nonnegative
 from eplb.errors import OptionError
 
 UNLIMITED = 2**62
 PRICE_SHARE = 0.001
-LEAST_GAIN_SHARE = 0.02
+NOISE_SHARE = 0.02
+OPTIMISM_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Moving:
         Most experts that one rank receives over all layers; None: no limit.
     move_cost : float, optional
         Tokens of largest rank load that a move must save over the horizon. None: 0.1% of the mean rank load of its
-        layer; and for the first moves of a layer to pay, 2% divided by the number of windows planned on.
+        layer; and a layer stays as it is unless it gains more than noise, see `least_gain_share`.
     horizon : float, default 1
         Windows that the plan is expected to stay in force.
 
@@ -68,9 +68,10 @@ class Moving:
         return UNLIMITED if self.max_moves_per_rank is None else int(self.max_moves_per_rank)
 
 
-def nonnegative(value: Any, name: str) -> float:
-    """Return `value` as a float, or raise `OptionError` if it is no finite number >= 0."""
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:
-        raise OptionError(f"{name}: expected a finite number >= 0, got {value!r}")
-    return float(value)
+def least_gain_share(num_windows: int) -> float:
+    """Return what a layer must gain, as a share of its mean rank load, for its moves not to follow noise.
+
+    One window is taken at its word, and 2% is what 1% noise in its loads can feign. A plan for T windows looks better on
+    them than on the next one, by the less the more they are: 10% / T.
+    """
+    return NOISE_SHARE if num_windows == 1 else OPTIMISM_SHARE / num_windows

@@ -71,7 +71,8 @@ class Outlook:
 
     def scaled(self, tokens: float) -> NDArray[np.float64]:
         """Return `tokens` in the unit of each layer, [L]."""
-        return np.ldexp(tokens, np.where(self.exponents == ALL_ZERO, 0, -self.exponents))
+        with np.errstate(over="ignore"):
+            return np.ldexp(tokens, np.where(self.exponents == ALL_ZERO, 0, -self.exponents))
 
 
 def outlook_of(
@@ -100,16 +101,15 @@ def outlook_of(
         weights = np.concatenate([assumptions.recorded_share * recent, (1 - assumptions.recorded_share) * recent])
         scenarios = np.empty((num_layers, num_experts, weights.size))
         means = np.empty((num_layers, num_experts))
-        options = (assumptions.spread, assumptions.together)
-        over_layers(
-            spread_scenarios, num_layers, (scaled, forecasts, recent, ahead, *options, weights, scenarios, means)
-        )
+        options = (min(ahead, num_windows), assumptions.spread, assumptions.together)
+        over_layers(spread_scenarios, num_layers, (scaled, forecasts, recent, *options, weights, scenarios, means))
     activated = np.zeros((1, 0, 0))
     if cost_per_activated_slot > 0:
         seen = np.ascontiguousarray(windows.transpose(1, 2, 0) > 0)
         repeated = np.concatenate([seen, seen], axis=2) if num_windows > 1 else seen
-        cost = np.ldexp(cost_per_activated_slot, np.where(exponents == ALL_ZERO, 0, -exponents))
-        activated = repeated * cost[:, None, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            cost = np.ldexp(cost_per_activated_slot, np.where(exponents == ALL_ZERO, 0, -exponents))
+            activated = repeated * cost[:, None, None]
         if not np.isfinite(activated).all():
             raise LoadsError("cost_per_activated_slot: too large beside the loads of a layer; scale it down")
     return Outlook(

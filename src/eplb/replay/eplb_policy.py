@@ -20,6 +20,10 @@ class EplbPolicy:
     ----------
     forecast : str or Forecaster, default "auto"
         What is expected of the next window, as in `eplb.plan`.
+    move_cost : float, optional
+        As in `eplb.plan`; 0 moves for any gain.
+    cost_per_activated_slot : float, default 0
+        As in `eplb.plan`.
     groups, effort, seed
         As in `eplb.plan`.
     name : str, default "eplb"
@@ -27,8 +31,11 @@ class EplbPolicy:
     """
 
     limits_each_rank: ClassVar[bool] = True
+    plans_ahead: ClassVar[bool] = True
 
     forecast: str | Forecaster = "auto"
+    move_cost: float | None = None
+    cost_per_activated_slot: float = 0.0
     groups: int = 1
     effort: str = "balanced"
     seed: int = 0
@@ -42,6 +49,7 @@ class EplbPolicy:
         max_moves: int | None,
         *,
         max_moves_per_rank: int | None = None,
+        horizon: float = 1.0,
     ) -> Placement:
         """Return the plan for the windows after `history`."""
         return plan(
@@ -51,6 +59,9 @@ class EplbPolicy:
             previous=previous,
             max_moves=max_moves,
             max_moves_per_rank=max_moves_per_rank,
+            horizon=horizon,
+            move_cost=self.move_cost,
+            cost_per_activated_slot=self.cost_per_activated_slot,
             forecast=self.forecast,
             effort=self.effort,
             seed=self.seed,

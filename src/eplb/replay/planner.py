@@ -24,6 +24,8 @@ class Planner:
         Who plans.
     trace : RecordedTrace
         What it sees, `history` windows at most.
+    interval : int
+        Windows from one plan to the next.
     topology : Topology
         The machine.
     max_moves, max_moves_per_rank : int or None
@@ -36,10 +38,12 @@ class Planner:
         trace: RecordedTrace,
         topology: Topology,
         history: int,
+        interval: int,
         max_moves: int | None,
         max_moves_per_rank: int | None,
     ) -> None:
         self._policy, self._trace, self._topology = policy, trace, topology
+        self._interval = interval
         self._max_moves, self._max_moves_per_rank = max_moves, max_moves_per_rank
         self._recent = RecentWindows(trace, history)
         self._in_order = placed_in_order(topology, trace.num_layers, trace.num_experts)
@@ -63,6 +67,7 @@ class Planner:
         """Ask the policy for the placement of windows `first` to `last` - 1, showing it those before."""
         shown = part_of(self._trace, first, last) if self.sees_future else self._recent.before(first)
         max_moves, more = self._limits()
+        more |= self._ahead(self._interval)
         start = time.perf_counter()
         try:
             placement = self._policy.place(shown, self._topology, self.placement, max_moves, **more)
@@ -79,6 +84,9 @@ class Planner:
             return None, {}
         each_rank = getattr(self._policy, "limits_each_rank", False)
         return self._max_moves, {"max_moves_per_rank": self._max_moves_per_rank} if each_rank else {}
+
+    def _ahead(self, num_windows: int) -> dict[str, Any]:
+        return {"horizon": num_windows} if getattr(self._policy, "plans_ahead", False) else {}
 
     def _check(self, placement: Any) -> None:
         if not isinstance(placement, Placement):

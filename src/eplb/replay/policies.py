@@ -18,9 +18,10 @@ from eplb.trace import LoadTrace
 class Policy(Protocol):
     """What `replay` asks for a placement, again and again.
 
-    Three attributes are optional. ``name`` is what results call it (default: the class's name). With
+    Four attributes are optional. ``name`` is what results call it (default: the class's name). With
     ``sees_future = True`` it is given the windows that it will be scored on in place of the past: a ceiling, no policy
-    that can be run. With ``limits_each_rank = True`` it is given `max_moves_per_rank` as a keyword.
+    that can be run. With ``limits_each_rank = True`` it is given `max_moves_per_rank` as a keyword, and with
+    ``plans_ahead = True`` the number of windows until the next plan as `horizon`.
     """
 
     def place(

@@ -95,7 +95,7 @@ def replay(
     num_slots = topology.num_usable_slots * trace.num_layers
     max_moves = None if max_moves_share == 1 else math.floor(max_moves_share * num_slots + ROUNDING)
     num_steps = steps_per_window(trace, steps)
-    planner = Planner(policy, trace, topology, history, max_moves, max_moves_per_rank)
+    planner = Planner(policy, trace, topology, history, interval, max_moves, max_moves_per_rank)
     scoring = Scoring(trace, steps, num_steps, topology, split, _counter(trace.num_windows - first, progress))
     for start in range(first, trace.num_windows, interval):
         end = min(start + interval, trace.num_windows)
