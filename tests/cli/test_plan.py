@@ -191,3 +191,42 @@ def test_hints_fit_the_plan():
 def test_efforts_are_those_of_the_library():
     """The command offers what the planner knows."""
     assert [effort.value for effort in EffortName] == list(EFFORTS)
+
+
+@pytest.fixture
+def in_force(invoke, loads_file, tmp_path):
+    """Return the file of a placement planned for the loads."""
+    file = tmp_path / "in_force.json"
+    assert invoke("plan", loads_file, *SMALL, "--out", file).exit_code == 0
+    return file
+
+
+def test_moves_from_what_is_in_force(invoke, loads_file, in_force, tmp_path):
+    """With other loads, only the moves that the budget allows are made, and told."""
+    other = tmp_path / "other.npz"
+    np.savez(other, loads=np.load(loads_file)["loads"][:, ::-1, ::-1], layer_ids=[4, 9])
+    found = planned_json(invoke, other, *SMALL, "--previous", in_force, "--max-moves", 3)
+    assert 0 < found["moves"] <= 3 and found["bound_ignores_budget"]
+    assert found["largest_load"] < found["largest_load_if_nothing_moves"]
+    shown = invoke("plan", other, *SMALL, "--previous", in_force, "--max-moves", 3).stdout
+    assert "moves" in shown and "of 24 slots" in shown
+
+
+def test_says_that_nothing_needs_to_move(invoke, loads_file, in_force):
+    """The same loads again move nothing."""
+    shown = invoke("plan", loads_file, *SMALL, "--previous", in_force).stdout
+    assert "0 of 24 slots" in shown and "nothing needs to move" in shown
+
+
+def test_restores_what_a_failed_rank_held(invoke, loads_file, in_force):
+    """A rank that failed takes experts with it, which are placed again and listed."""
+    found = planned_json(invoke, loads_file, *SMALL, "--failed-ranks", 1, "--previous", in_force)
+    assert found["restored"] and {layer for layer, _ in found["restored"]} <= {4, 9}
+
+
+def test_refuses_the_placement_of_another_model(invoke, in_force, tmp_path):
+    """Layers and experts must be the same."""
+    other = tmp_path / "other.npz"
+    np.savez(other, loads=np.ones((2, 6)))
+    result = invoke("plan", other, *SMALL, "--previous", in_force)
+    assert result.exit_code != 0 and "another model" in str(result.exception)

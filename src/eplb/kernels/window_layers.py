@@ -46,7 +46,7 @@ def _board_for(num_experts: int, num_scenarios: int, weights: Floats, offsets: I
 def _set_layer(
     board: Board, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
 ) -> None:
-    """Put the loads of a layer on the board, and what each rank held before (all of it, if `held_offsets` has no rank)."""
+    """Put the loads of a layer on the board, and what each rank held (all, if `held_offsets` has no rank)."""
     num_experts = board.counts.size
     board.loads[:] = scenarios
     if activated.size > 0:

@@ -256,7 +256,7 @@ def _shared(search: Search, carried: Carried, found: Found) -> NDArray[np.int64]
     taken = np.zeros(len(carried.items), dtype=np.int64)
     received = np.zeros(search.layout.ranks.size, dtype=np.int64)
     exponents = search.outlook.exponents.astype(np.float64)
-    units = np.ldexp(1.0, np.maximum(exponents - exponents.max(), -1000.0).astype(np.int64))  # never 0: gains may be inf
+    units = np.ldexp(1.0, np.maximum(exponents - exponents.max(), -1000.0).astype(np.int64))  # not 0
     args = (
         found.steps,
         found.num_steps.copy(),

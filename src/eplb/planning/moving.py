@@ -71,7 +71,7 @@ class Moving:
 def least_gain_share(num_windows: int) -> float:
     """Return what a layer must gain, as a share of its mean rank load, for its moves not to follow noise.
 
-    One window is taken at its word, and 2% is what 1% noise in its loads can feign. A plan for T windows looks better on
-    them than on the next one, by the less the more they are: 10% / T.
+    One window is taken at its word, and 2% is what 1% noise in its loads can feign. A plan for T windows looks better
+    on them than on the next one, by the less the more they are: 10% / T.
     """
     return NOISE_SHARE if num_windows == 1 else OPTIMISM_SHARE / num_windows
