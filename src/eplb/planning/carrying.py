@@ -114,6 +114,11 @@ def _check_covered(items: NDArray[np.int64], num_experts: int) -> None:
                 f"previous: expert {missing[0]} of layer {layer} lost all its replicas and its group's node has no "
                 "slot to spare; plan with groups=1, or without previous"
             )
+        if row.min() < 0:
+            raise InfeasibleError(
+                f"previous: a node holds no expert group of layer {layer}, so its slots would stay empty; plan with "
+                "groups=1, or without previous"
+            )
 
 
 def _received(
