@@ -102,7 +102,7 @@ def recency_weights(num_windows: int, recency: float) -> np.ndarray:
 
 
 def scenarios(windows, forecasts, recency: float, ahead: int = 1, spread: float = 1.0, together: bool = True):
-    """Return the 2 T scenarios [L, E, 2 T] of `windows` [T, L, E]: they themselves, then the forecast plus each error."""
+    """Return the 2 T + 1 scenarios [L, E, S]: the `windows` [T, L, E], the forecast plus each error, the forecast."""
     num_windows, _, num_experts = windows.shape
     expected = np.empty_like(windows)
     for t in range(num_windows):
@@ -114,7 +114,7 @@ def scenarios(windows, forecasts, recency: float, ahead: int = 1, spread: float 
         shifted = [np.roll(errors[:, :, e], -e, axis=0) for e in range(num_experts)]
         errors = np.stack(shifted, axis=2)
     coming = np.maximum(0.0, forecasts[-1] + spread * errors)
-    return np.concatenate([windows, coming]).transpose(1, 2, 0)
+    return np.concatenate([windows, coming, forecasts[-1:]]).transpose(1, 2, 0)
 
 
 def expected_time(slots, loads, weights, topology: Topology, extras=None) -> float:
@@ -207,16 +207,14 @@ def drifting(loads, slowest: float, gain: float = 0.3) -> np.ndarray:
     return forecasts
 
 
-def backtested(loads, forecasts, forgetting: float) -> np.ndarray:
-    """Return which of the `forecasts` [C, T, L, E] had the least discounted squared error up to each window, [T, L]."""
-    chosen = np.zeros(loads.shape[:2], dtype=np.int64)
-    for t, layer in itertools.product(range(len(loads)), range(loads.shape[1])):
-        errors = np.zeros(len(forecasts))
+def squared_errors(loads, forecasts, forgetting: float) -> np.ndarray:
+    """Return the discounted squared errors of `forecasts` [C, T, L, E] up to each window, [C, T, L]."""
+    errors = np.zeros(forecasts.shape[:3])
+    for t in range(len(loads)):
         for past in range(1, t + 1):
-            misses = loads[past, layer] - forecasts[:, past - 1, layer]
-            errors += forgetting ** (t - past) * (misses**2).sum(axis=1)
-        chosen[t, layer] = int(np.argmin(errors))
-    return chosen
+            misses = loads[past] - forecasts[:, past - 1]
+            errors[:, t] += forgetting ** (t - past) * (misses**2).sum(axis=2)
+    return errors
 
 
 # ---- moves
@@ -240,7 +238,7 @@ def after(slots, steps) -> np.ndarray:
 
 
 def most_gain(gains, moves, max_moves: int) -> float:
-    """Return the most that prefixes gain together within `max_moves`: ``gains[l][k]`` and ``moves[l][k]`` after k steps."""
+    """Return the most that prefixes gain together: ``gains[l][k]`` and ``moves[l][k]`` are those after k steps."""
     best = 0.0
     for chosen in itertools.product(*[range(len(of_layer)) for of_layer in gains]):
         if sum(of_layer[k] for of_layer, k in zip(moves, chosen, strict=True)) <= max_moves:
@@ -249,9 +247,9 @@ def most_gain(gains, moves, max_moves: int) -> float:
 
 
 def carry(loads, held, sizes, speeds, nodes, home_of, fill: bool) -> tuple[list[list[int]], set[int]]:
-    """Return what every rank holds on a new machine, and the experts that had no replica left.
+    """Return what every rank holds on a new machine (-1: nothing may go there), and the experts without a replica left.
 
-    ``held[r]`` is what rank r held (-1: nothing), ``sizes[r]`` its slots now, ``home_of[e]`` the node of expert e or -1.
+    ``held[r]`` is what rank r held (-1: nothing), ``sizes[r]`` its slots now, ``home_of[e]`` the node of e or -1.
     """
     experts = range(len(loads))
     counts = [sum(row.count(e) for row in held) for e in experts]
@@ -294,7 +292,7 @@ def carry(loads, held, sizes, speeds, nodes, home_of, fill: bool) -> tuple[list[
                 if e >= 0 and counts[e] > 1 and allowed(r, expert)
             ]
             if not spare:
-                break
+                return ranks, lost
             (rank, place), given = spares_best(spare)
             counts[given] -= 1
         ranks[rank][place] = expert
@@ -312,8 +310,10 @@ def carry(loads, held, sizes, speeds, nodes, home_of, fill: bool) -> tuple[list[
             mine = [e for e in row if e >= 0]
             if mine:
                 again = min(mine, key=lambda e: loads[e])
-            else:
+            elif any(allowed(rank, e) for e in experts):
                 again = max((e for e in experts if allowed(rank, e)), key=lambda e: (loads[e] / counts[e], -e))
+            else:
+                return ranks, lost
             row[row.index(-1)] = again
             counts[again] += 1
     return ranks, lost

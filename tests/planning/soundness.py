@@ -32,9 +32,9 @@ def assert_experts_distinct_on_ranks(slots, topology, num_experts):
 
 
 def outlook_for(loads, forecast="auto", recency=0.9, cost_per_activated_slot=0.0, horizon=1.0):
-    """Return the scenarios that `eplb.plan` makes of `loads` [T, L, E] with the same options."""
+    """Return the scenarios that `eplb.plan` makes of `loads` [T, L, E] or [L, E] with the same options."""
     assumptions = Assumptions(recency=recency)
-    windows = np.array(loads, dtype=np.float64)
+    windows = np.array(loads, dtype=np.float64, ndmin=3)
     return outlook_of(windows, forecaster_named(forecast), assumptions, cost_per_activated_slot, math.ceil(horizon))
 
 
@@ -56,5 +56,24 @@ def expected_loads(placement, outlook):
 def assert_certified(plan, outlook):
     """The largest load is that of the slots under the scenarios, and the bound is not above it."""
     layers = plan.certificate.per_layer
-    np.testing.assert_allclose(layers.largest_load, expected_loads(plan.placement, outlook), rtol=1e-9)
+    expected = expected_loads(plan.placement, outlook)
+    np.testing.assert_allclose(layers.largest_load, expected, rtol=1e-9, atol=5e-323)
     assert (layers.lower_bound <= layers.largest_load).all()
+
+
+def assert_every_expert_placed(placement):
+    """What `Placement` checks of what a caller passes: ids in range in all usable slots, a replica of every expert."""
+    again = eplb.Placement(
+        physical_to_logical=placement.physical_to_logical,
+        topology=placement.topology,
+        num_experts=placement.num_experts,
+    )
+    np.testing.assert_array_equal(placement.replica_counts, again.replica_counts)
+
+
+def assert_within(plan, previous, max_moves=None, max_moves_per_rank=None):
+    """The moves are those that `Placement.moves_to` counts, and exceed no limit."""
+    moves = previous.moves_to(plan.placement)
+    assert plan.moves == len(moves)
+    assert max_moves is None or len(moves) <= max_moves
+    assert max_moves_per_rank is None or np.bincount(moves[:, 1], minlength=1).max() <= max_moves_per_rank

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import eplb
-from eplb import InfeasibleError, LoadsError, OptionError, Topology, TopologyError
+from eplb import InfeasibleError, LoadsError, OptionError, Placement, PlacementError, Topology, TopologyError
 
 TOPOLOGY = Topology(num_ranks=2, slots_per_rank=3)
 LOADS = [[1.0, 2.0, 3.0, 4.0]]
@@ -102,3 +102,117 @@ def test_a_bad_number_of_threads(monkeypatch):
     monkeypatch.setenv("EPLB_NUM_THREADS", "many")
     with pytest.raises(OptionError, match="EPLB_NUM_THREADS: expected an integer of 1 to 256, got 'many'"):
         eplb.plan(LOADS, TOPOLOGY)
+
+
+# ---- a placement in force, and what is expected of the next window
+
+PREVIOUS = Placement(physical_to_logical=[[0, 1, 2, 3, 0, 1]], topology=TOPOLOGY)
+WINDOWS = np.tile(LOADS, (4, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("previous", "says"),
+    [
+        ([[0, 1, 2, 3, 0, 1]], "previous: expected an eplb.Placement, got list"),
+        ({"placement": PREVIOUS}, "previous: .* got dict"),
+        (
+            Placement(physical_to_logical=[[0, 1, 2, 3, 4, 0]], topology=TOPOLOGY),
+            "expected the placement of 1 layers x 4 experts, got 1 x 5; is it of another model",
+        ),
+        (
+            Placement(physical_to_logical=[[0, 1, 2, 3, 0, 1]] * 2, topology=TOPOLOGY),
+            "expected the placement of 1 layers x 4 experts, got 2 x 4",
+        ),
+    ],
+    ids=["a list", "a dict", "other experts", "other layers"],
+)
+def test_a_previous_placement_of_something_else(previous, says):
+    """It must be a placement, of as many layers and experts as the loads."""
+    with pytest.raises(PlacementError, match=says):
+        eplb.plan(LOADS, TOPOLOGY, previous=previous)
+
+
+def test_a_previous_placement_of_other_layers():
+    """A trace knows the ids of its layers; those of the placement must be the same."""
+    trace = eplb.LoadTrace(loads=LOADS * 2, layer_ids=[4, 5])
+    previous = Placement(physical_to_logical=[[0, 1, 2, 3, 0, 1]] * 2, topology=TOPOLOGY, layer_ids=[4, 6])
+    with pytest.raises(PlacementError, match="previous: expected layer 5 at index 1, got layer 6"):
+        eplb.plan(trace, TOPOLOGY, previous=previous)
+
+
+@pytest.mark.parametrize("name", ["max_moves", "max_moves_per_rank"])
+@pytest.mark.parametrize("value", [-1, True, 1.0, "3", float("nan")], ids=repr)
+def test_bad_limits_of_moves(name, value):
+    """Limits are whole numbers >= 0 or None."""
+    with pytest.raises(OptionError, match=rf"{name}: expected an integer >= 0, or None for no limit, got {value!r}"):
+        eplb.plan(LOADS, TOPOLOGY, previous=PREVIOUS, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["max_moves", "max_moves_per_rank"])
+def test_limits_of_moves_from_nothing(name):
+    """A limit without a previous placement is a mistake, not a wish to be ignored."""
+    with pytest.raises(OptionError, match="expected a previous placement to move from, got none"):
+        eplb.plan(LOADS, TOPOLOGY, **{name: 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"move_cost": -1.0}, "move_cost: expected a finite number >= 0, got -1.0"),
+        ({"move_cost": float("nan")}, "move_cost: .* got nan"),
+        ({"move_cost": "cheap"}, "move_cost: .* got 'cheap'"),
+        ({"horizon": 0}, "horizon: expected a number of windows above 0, got 0"),
+        ({"horizon": -2}, "horizon: .* got -2"),
+        ({"horizon": float("inf")}, "horizon: .* got inf"),
+        ({"recency": 0}, "recency: expected a number above 0 and up to 1, got 0"),
+        ({"recency": 1.5}, "recency: .* got 1.5"),
+        ({"recency": None}, "recency: .* got None"),
+        ({"cost_per_activated_slot": -0.5}, "cost_per_activated_slot: expected a finite number >= 0, got -0.5"),
+        ({"cost_per_activated_slot": float("inf")}, "cost_per_activated_slot: .* got inf"),
+        ({"cost_per_activated_slot": True}, "cost_per_activated_slot: .* got True"),
+        ({"forecast": "tomorrow"}, "forecast: expected one of last, mean, .* got 'tomorrow'"),
+        ({"forecast": 7}, "forecast: expected an object with a method forecast, got int"),
+        ({"forecast": eplb.forecasting.Auto}, "forecast: expected an object with a method forecast, got type"),
+        ({"groups": "2"}, "groups: expected an integer >= 1, got '2'"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("previous", [None, PREVIOUS], ids=["from scratch", "from a placement"])
+def test_bad_options_for_windows(options, says, previous):
+    """Options out of range name what came, with several windows as with one."""
+    with pytest.raises(OptionError, match=says):
+        eplb.plan(WINDOWS, TOPOLOGY, previous=previous, **options)
+
+
+@pytest.mark.parametrize(
+    ("forecasts", "says"),
+    [
+        (np.ones((1, 4)), r"got shape \(1, 4\)"),
+        (np.ones((1, 1, 4)), r"forecast: expected one a window, shape \(4, 1, 4\), got \(1, 1, 4\)"),
+        (np.full((4, 1, 4), np.nan), r"forecast: expected finite values >= 0, got nan at \[0, 0, 0\]"),
+    ],
+    ids=["layers x experts", "the last alone", "NaN"],
+)
+def test_a_forecaster_that_returns_nonsense(forecasts, says):
+    """A forecaster of the caller's own is checked like any other input."""
+
+    class Wrong:
+        def forecast(self, loads):
+            return forecasts
+
+    with pytest.raises(LoadsError, match=says):
+        eplb.plan(WINDOWS, TOPOLOGY, forecast=Wrong())
+
+
+@pytest.mark.parametrize("cost", [1e300, 1e308])
+def test_slots_that_cost_more_than_can_be_told(cost):
+    """Beside loads of 1e-300, such a cost is beyond float64 in their unit."""
+    with pytest.raises(LoadsError, match="cost_per_activated_slot: too large beside the loads of a layer"):
+        eplb.plan(np.array(LOADS) * 1e-300, TOPOLOGY, cost_per_activated_slot=cost)
+
+
+def test_loads_whose_rank_loads_are_out_of_range():
+    """A slow rank takes longer than float64 can tell, moves or not."""
+    slow = Topology(num_ranks=2, slots_per_rank=3, rank_speeds=[1e-3, 1e-3])
+    with pytest.raises(LoadsError, match="a rank's load divided by its speed is beyond float64"):
+        eplb.plan([[1e307] * 4], slow, previous=PREVIOUS)

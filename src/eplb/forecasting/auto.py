@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ class Auto:
     >>> Auto().forecast(steady)[-1].round(1).tolist()
     [[3.0, 1.0]]
     """
+
+    scale_free: ClassVar[bool] = True
 
     candidates: tuple[tuple[float, float], ...] = CANDIDATES
 

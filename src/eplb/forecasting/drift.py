@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,8 @@ class DriftAware:
     >>> DriftAware().forecast(shift)[:, 0, 1].round(2).tolist()
     [0.0, 0.0, 0.0, 0.0, 4.0, 4.0, 4.0, 4.0]
     """
+
+    scale_free: ClassVar[bool] = True
 
     slowest: float = 0.2
 

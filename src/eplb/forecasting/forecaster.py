@@ -14,7 +14,11 @@ from eplb.errors import LoadsError, OptionError
 
 @runtime_checkable
 class Forecaster(Protocol):
-    """Tells what the window after each window will look like."""
+    """Tells what the window after each window will look like.
+
+    One attribute is optional: a forecaster with ``scale_free = True`` says that its forecast of loads times a factor
+    for each layer is its forecast times these factors. It is then shown loads in a safe range instead of tokens.
+    """
 
     def forecast(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return forecasts [T, L, E] for loads [T, L, E], oldest first.

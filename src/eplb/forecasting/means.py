@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class Exponential:
     >>> Exponential(decay=0.5).forecast([[[4.0, 0.0]], [[1.0, 3.0]]]).tolist()
     [[[4.0, 0.0]], [[2.0, 2.0]]]
     """
+
+    scale_free: ClassVar[bool] = True
 
     decay: float = 0.5
     pull: float = 0.0

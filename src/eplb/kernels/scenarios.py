@@ -47,13 +47,13 @@ def spread_scenarios(
     scenarios: Floats,
     means: Floats,
 ) -> None:
-    """Fill `scenarios` [L, E, 2 T] and their weighted means `means` [L, E].
+    """Fill `scenarios` [L, E, 2 T + 1] and their weighted means `means` [L, E].
 
-    The first T are `windows` [T, L, E]. The others are the forecast of the next window, ``forecasts[T - 1]``, plus
-    `spread` times the error that a forecast of each window made, which keeps what experts do together; not less than
-    0. These forecasts were made 1 to `ahead` windows before, in turn, as far ahead as the plan has to last. Errors are
-    centred by the weights `recent` [T], and those of windows that nothing forecast are taken from the mean of all.
-    Without `together`, the errors of an expert are shifted in time by its id. `weights` [2 T] sum to 1.
+    The first T are `windows` [T, L, E]. The last is the forecast of the next window, ``forecasts[T - 1]``; the T before
+    it are that plus `spread` times the error that a forecast of each window made, which keeps what experts do together;
+    not less than 0. These forecasts were made 1 to `ahead` windows before, in turn, as far ahead as the plan has to
+    last. Errors are centred by the weights `recent` [T], and those of windows that nothing forecast are taken from the
+    mean of all. Without `together`, the errors of an expert are shifted in time by its id. `weights` sum to 1.
     """
     num_windows, _, num_experts = windows.shape
     errors = np.empty(num_windows)
@@ -74,7 +74,8 @@ def spread_scenarios(
                 load = forecasts[num_windows - 1, layer, e] + spread * (errors[source] - centre)
                 scenarios[layer, e, t] = windows[t, layer, e]
                 scenarios[layer, e, num_windows + t] = max(0.0, load)
+            scenarios[layer, e, 2 * num_windows] = forecasts[num_windows - 1, layer, e]
             total = 0.0
-            for s in range(2 * num_windows):
+            for s in range(2 * num_windows + 1):
                 total += weights[s] * scenarios[layer, e, s]
             means[layer, e] = total

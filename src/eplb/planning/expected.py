@@ -153,10 +153,11 @@ def _prices(
     moving: Moving, outlook: Outlook, means: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what a move must save in a window, and what the first moves of a layer must, [L] and [L], scaled."""
+    horizon = float(moving.horizon)
     if moving.move_cost is None:
-        prices, least_gains = PRICE_SHARE / moving.horizon * means, least_gain_share(outlook.num_windows) * means
+        prices, least_gains = PRICE_SHARE / horizon * means, least_gain_share(outlook.num_windows) * means
     else:
-        prices, least_gains = outlook.scaled(moving.move_cost / moving.horizon), np.zeros(len(means))
+        prices, least_gains = outlook.scaled(float(moving.move_cost) / horizon), np.zeros(len(means))
     return np.minimum(prices, PROHIBITIVE), least_gains
 
 
@@ -306,7 +307,7 @@ def _certificate(
 ) -> Certificate:
     mean, largest, bound = (outlook.unscaled(values) for values in (means, times, np.minimum(bounds, times)))
     with np.errstate(over="ignore"):
-        if not np.isfinite(mean.sum() + largest.sum()):
+        if not np.isfinite([mean.sum(), largest.sum()]).all():
             raise LoadsError("loads: a rank's load divided by its speed is beyond float64; scale the loads down")
     layers = PerLayer(mean_load=mean, largest_load=largest, lower_bound=bound)
     return Certificate(per_layer=layers, ignores_budget=limited)

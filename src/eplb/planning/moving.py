@@ -12,7 +12,7 @@ from eplb.errors import OptionError
 UNLIMITED = 2**62
 PRICE_SHARE = 0.001
 NOISE_SHARE = 0.02
-OPTIMISM_SHARE = 0.1
+OPTIMISM_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +60,18 @@ class Moving:
     @property
     def most_moves(self) -> int:
         """The limit over all layers as a number."""
-        return UNLIMITED if self.max_moves is None else int(self.max_moves)
+        return UNLIMITED if self.max_moves is None else min(int(self.max_moves), UNLIMITED)
 
     @property
     def most_received(self) -> int:
         """The limit of a rank as a number."""
-        return UNLIMITED if self.max_moves_per_rank is None else int(self.max_moves_per_rank)
+        return UNLIMITED if self.max_moves_per_rank is None else min(int(self.max_moves_per_rank), UNLIMITED)
 
 
 def least_gain_share(num_windows: int) -> float:
     """Return what a layer must gain, as a share of its mean rank load, for its moves not to follow noise.
 
     One window is taken at its word, and 2% is what 1% noise in its loads can feign. A plan for T windows looks better
-    on them than on the next one, by the less the more they are: 10% / T.
+    on them than on the next one, by the less the more they are: 20% / T.
     """
     return NOISE_SHARE if num_windows == 1 else OPTIMISM_SHARE / num_windows

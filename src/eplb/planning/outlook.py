@@ -11,6 +11,7 @@ from eplb.errors import LoadsError
 from eplb.forecasting import Forecaster, checked_forecast
 
 ALL_ZERO = np.iinfo(np.int64).min
+LEAST_WEIGHT = 1e-3  # of the newest window's: older ones than that change no plan, and take as long as new ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +22,10 @@ class Assumptions:
     ----------
     recency : float, default 0.9
         A window weighs this much less than the one after it, in both halves of the scenarios.
-    recorded_share : float, default 0.25
-        Weight of the recorded windows as they were; the rest is the forecast with the errors of past forecasts.
+    recorded_share : float, default 0.2
+        Weight of the recorded windows as they were.
+    forecast_share : float, default 0.25
+        Weight of the forecast itself; the rest is the forecast with the errors of past forecasts.
     spread : float, default 1
         Size of those errors; 0 plans for the forecast alone.
     together : bool, default True
@@ -30,9 +33,15 @@ class Assumptions:
     """
 
     recency: float = 0.9
-    recorded_share: float = 0.25
+    recorded_share: float = 0.2
+    forecast_share: float = 0.25
     spread: float = 1.0
     together: bool = True
+
+    def weights(self, recent: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weights of the scenarios, [2 T + 1], for weights of the windows `recent` [T]."""
+        errors_share = 1.0 - self.recorded_share - self.forecast_share
+        return np.concatenate([self.recorded_share * recent, errors_share * recent, [self.forecast_share]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,7 +61,7 @@ class Outlook:
     exponents : array [L]
         ``loads = scenarios * 2**exponents``; `ALL_ZERO` for a layer without load.
     num_windows : int
-        Windows T that were recorded.
+        Windows T that they come from.
     """
 
     scenarios: NDArray[np.float64]
@@ -84,8 +93,9 @@ def outlook_of(
 ) -> Outlook:
     """Return the scenarios that follow from `windows` [T, L, E], oldest first.
 
-    Half of the 2 T scenarios are the windows; the other half are the forecast plus the error that was made in the
-    forecast of each window, 1 to `ahead` windows before it. One window is its own and only scenario.
+    The first T of 2 T + 1 scenarios are the windows, the last is the forecast, and those between are the forecast plus
+    the error that was made in the forecast of each window, 1 to `ahead` windows before it. One window is its own and
+    only scenario. Windows that weigh less than a thousandth of the newest are seen by the forecaster alone.
     """
     from eplb.kernels.scenarios import scale_windows, spread_scenarios
     from eplb.kernels.threads import over_layers
@@ -96,39 +106,69 @@ def outlook_of(
     if num_windows == 1:
         scenarios, means, weights = np.ascontiguousarray(scaled[0, :, :, None]), scaled[0], np.ones(1)
     else:
-        forecasts = checked_forecast(forecaster, scaled)
         recent = _recency(num_windows, assumptions.recency)
-        weights = np.concatenate([assumptions.recorded_share * recent, (1 - assumptions.recorded_share) * recent])
+        forecasts = _forecasts(forecaster, windows, scaled, exponents)[-recent.size :]
+        weights = assumptions.weights(recent)
         scenarios = np.empty((num_layers, num_experts, weights.size))
         means = np.empty((num_layers, num_experts))
-        options = (min(ahead, num_windows), assumptions.spread, assumptions.together)
-        over_layers(spread_scenarios, num_layers, (scaled, forecasts, recent, *options, weights, scenarios, means))
-    activated = np.zeros((1, 0, 0))
-    if cost_per_activated_slot > 0:
-        seen = np.ascontiguousarray(windows.transpose(1, 2, 0) > 0)
-        repeated = np.concatenate([seen, seen], axis=2) if num_windows > 1 else seen
-        with np.errstate(over="ignore", invalid="ignore"):
-            cost = np.ldexp(cost_per_activated_slot, np.where(exponents == ALL_ZERO, 0, -exponents))
-            activated = repeated * cost[:, None, None]
-        if not np.isfinite(activated).all():
-            raise LoadsError("cost_per_activated_slot: too large beside the loads of a layer; scale it down")
+        options = (recent, min(ahead, recent.size), assumptions.spread, assumptions.together, weights)
+        over_layers(spread_scenarios, num_layers, (scaled[-recent.size :], forecasts, *options, scenarios, means))
     return Outlook(
         scenarios=scenarios,
-        activated=activated,
+        activated=_activated(windows, exponents, scenarios.shape[2], cost_per_activated_slot),
         weights=weights,
         means=means,
         exponents=exponents,
-        num_windows=num_windows,
+        num_windows=max(1, weights.size // 2),
     )
 
 
+def _forecasts(
+    forecaster: Forecaster,
+    windows: NDArray[np.float64],
+    scaled: NDArray[np.float64],
+    exponents: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Return scaled forecasts [T, L, E]; a forecaster that is not `scale_free` is shown tokens, and returns tokens."""
+    if getattr(forecaster, "scale_free", False):
+        return checked_forecast(forecaster, scaled)
+    tokens = checked_forecast(forecaster, windows)
+    empty = exponents == ALL_ZERO
+    with np.errstate(over="ignore"):
+        forecasts = np.ldexp(tokens, -np.where(empty, 0, exponents)[:, None])
+    forecasts[:, empty] = 1.0
+    if not np.isfinite(forecasts).all():
+        raise LoadsError("forecast: too large beside the loads of a layer; expected tokens of one window")
+    return np.ascontiguousarray(forecasts)
+
+
+def _activated(
+    windows: NDArray[np.float64], exponents: NDArray[np.int64], num_scenarios: int, cost: float
+) -> NDArray[np.float64]:
+    """Return what a slot of each expert costs in each scenario, scaled, [L, E, S]; empty if nothing.
+
+    An expert is activated in both scenarios of a window if it got tokens in it, and in the forecast if it did last.
+    """
+    if cost == 0:
+        return np.zeros((1, 0, 0))
+    seen = windows[-max(1, num_scenarios // 2) :].transpose(1, 2, 0) > 0
+    repeated = np.concatenate([seen, seen, seen[:, :, -1:]], axis=2) if num_scenarios > 1 else seen
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.ldexp(cost, np.where(exponents == ALL_ZERO, 0, -exponents))
+        activated = np.ascontiguousarray(repeated) * scaled[:, None, None]
+    if not np.isfinite(activated).all():
+        raise LoadsError("cost_per_activated_slot: too large beside the loads of a layer; scale it down")
+    return activated
+
+
 def _recency(num_windows: int, recency: float) -> NDArray[np.float64]:
-    """Return weights [T] that sum to 1, each `recency` times the next.
+    """Return weights that sum to 1 of the newest windows, each `recency` times the next, down to `LEAST_WEIGHT`.
 
     By multiplication: the last bits of `pow` are not the same on all machines.
     """
-    weights = np.ones(num_windows)
-    for t in range(num_windows - 1, 0, -1):
-        weights[t - 1] = weights[t] * recency
-    total: np.float64 = weights.cumsum()[-1]
-    return np.asarray(weights / total)
+    weights = [1.0]
+    while len(weights) < num_windows and weights[-1] * recency >= LEAST_WEIGHT:
+        weights.append(weights[-1] * recency)
+    array = np.array(weights[::-1])
+    total: np.float64 = array.cumsum()[-1]
+    return np.asarray(array / total)

@@ -96,7 +96,7 @@ def plan(
         Most experts that one rank receives over all layers, with `previous`: the busiest rank sets the stall.
     move_cost : float, optional
         Tokens of largest rank load that a move must save over the `horizon`. Default: 0.1% of the mean rank load of
-        its layer; and a layer that gains less than 10% / T of it in all (2% with one window) stays as it is, since that
+        its layer; and a layer that gains less than 20% / T of it in all (2% with one window) stays as it is, since that
         may be noise.
     horizon : float, default 1
         Windows that the plan is expected to stay in force, above 0: how far ahead it is planned, and how long a move
