@@ -89,7 +89,6 @@ def variants(move_cost: float | None) -> list[Variant]:
         Variant(name="without recency", assumptions=Assumptions(recency=1.0)),
         Variant(name="without shrinkage", forecaster=Auto(candidates=UNSHRUNK)),
         Variant(name="without re-grants", regrants=False),
-        Variant(name="without the forecast itself", assumptions=Assumptions(forecast_share=0.0)),
         Variant(name="without the recorded windows", assumptions=Assumptions(recorded_share=0.0)),
         Variant(name="without the forecast itself", assumptions=Assumptions(forecast_share=0.0)),
         Variant(name="the recorded windows alone", assumptions=Assumptions(recorded_share=1.0, forecast_share=0.0)),
