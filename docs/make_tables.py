@@ -1,4 +1,4 @@
-"""Write the measured table of README.md from the newest side-by-side results.
+"""Write the measured tables of README.md from the newest results side by side and on recorded traces.
 
 python docs/make_tables.py
 """
@@ -13,7 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- table: docs/make_tables.py -->", "<!-- end of table -->"
+END = "<!-- end of table -->"
+SHOWN = ("steady", "shift", "tiny")
 LEFT_OUT = "numpy.argsort"  # timed for scale, plans nothing
 
 Row = dict[str, Any]
@@ -24,24 +25,51 @@ def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="file to rewrite (default README.md)")
     readme = parser.parse_args(args).readme
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), newest()), encoding="utf-8")
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def newest() -> Path:
-    """Return the newest side-by-side results; their names begin with the date."""
-    files = sorted(RESULTS.glob("*-side-by-side.json"))
+def with_tables(text: str) -> str:
+    """Return `text` with what stands between the markers replaced by the tables of the newest results."""
+    for name, made in (("side-by-side", table), ("frontier", frontier)):
+        begin = f"<!-- table: docs/make_tables.py {name} -->"
+        before, found, rest = text.partition(begin)
+        _, end, after = rest.partition(END)
+        if not (found and end):
+            raise SystemExit(f"expected the lines {begin} and {END} in the text")
+        text = f"{before}{begin}\n\n{made(newest(name))}\n\n{end}{after}"
+    return text
+
+
+def newest(name: str) -> Path:
+    """Return the newest results called `name`; their files begin with the date."""
+    files = sorted(RESULTS.glob(f"*-{name}.json"))
     if not files:
-        raise SystemExit(f"no side-by-side results in {RESULTS}; run `make bench` first")
+        raise SystemExit(f"no results called {name} in {RESULTS}; run `make bench` first")
     return files[-1]
 
 
-def with_table(text: str, results: Path) -> str:
-    """Return `text` with what stands between the two markers replaced by the table of `results`."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise SystemExit(f"expected the lines {BEGIN} and {END} in the text")
-    return f"{before}{begin}\n\n{table(results)}\n\n{end}{after}"
+def frontier(results: Path) -> str:
+    """Return a table with a line a policy and budget: balancedness of windows not seen, and what was moved."""
+    content = json.loads(results.read_text(encoding="utf-8"))
+    rows = [row for row in content["rows"] if row["interval"] == 1 and row["in_time"]]
+    traces = list(dict.fromkeys(row["trace"] for row in rows))
+    shown = [trace for trace in SHOWN if trace in traces]
+    lines = [_line(["policy", "moves allowed", f"mean of {len(traces)} traces", *shown, "moved a window"])]
+    lines.append(_line(["---", "---", *["---:"] * (len(shown) + 2)]))
+    for policy, budget in dict.fromkeys((row["policy"], row["budget"]) for row in rows):
+        mine = [row for row in rows if row["policy"] == policy and row["budget"] == budget]
+        cells = [f"{mean(row['balancedness'] for row in mine):.4f}"]
+        cells += [f"{row['balancedness']:.4f}" for trace in shown for row in mine if row["trace"] == trace]
+        lines.append(_line([policy, budget, *cells, f"{mean(row['moved_share'] for row in mine):.1%}"]))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "Balancedness of each window under the plan made before it, even split, 8 ranks x 5 slots; moves as a share",
+            f"of all slots. {', '.join(shown)}: gpt-oss-20b decoding, and the bundled trace. `oracle` plans the very windows.",
+            f"All numbers, also for a plan every 4 windows: [{results.stem}](benchmarks/results/{results.stem}.md).",
+        ]
+    )
 
 
 def table(results: Path) -> str:

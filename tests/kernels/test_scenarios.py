@@ -91,12 +91,12 @@ def test_one_window_is_its_own_only_scenario(windows):
 
 
 def test_experts_without_tokens_cost_no_slot(windows):
-    """`activated` is the cost, in the unit of the layer, wherever the window of the scenario has any tokens."""
-    windows[2, 0, 3] = 0.0
+    """`activated` is the cost, in the unit of the layer, wherever the window of the scenario (or the last) has tokens."""
+    windows[[2, 4], 0, 3] = 0.0
     outlook = outlook_of(windows, Exponential(), Assumptions(), 0.25)
     cost = outlook.scaled(0.25)
     expected = np.broadcast_to(cost[:, None, None], (2, 6, 11)).copy()
-    expected[0, 3, [2, 7]] = 0.0
+    expected[0, 3, [2, 4, 7, 9, 10]] = 0.0
     np.testing.assert_array_equal(outlook.activated, expected)
 
 

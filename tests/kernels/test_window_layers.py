@@ -13,14 +13,25 @@ UNLIMITED = 2**62
 MAX_STEPS = 60
 
 
-class Layer:
-    """One random layer on a random machine: its scenarios, what ranks hold, and the arguments of the kernels."""
+def distinct_slots(rng, num_experts, slots):
+    """Return slots in which every expert is placed and no rank holds one twice."""
+    while True:
+        row = np.concatenate([rng.choice(num_experts, size, replace=False) for size in slots])
+        if len(set(row.tolist())) == num_experts:
+            return row
 
-    def __init__(self, seed, homes=None, even=False):
+
+class Layer:
+    """One random layer on a random machine: its scenarios, what ranks hold and held, and the arguments of the kernels.
+
+    With `distinct`, ranks hold an expert once and start with what they held, as plans on one machine do.
+    """
+
+    def __init__(self, seed, distinct=False):
         rng = np.random.default_rng(seed)
         num_ranks, num_scenarios = int(rng.integers(2, 6)), int(rng.integers(1, 5))
-        slots = [3] * num_ranks if even else rng.integers(1, 4, num_ranks).tolist()
-        speeds = None if even else rng.choice([0.5, 1.0, 2.0], num_ranks).tolist()
+        slots = rng.integers(1, 4, num_ranks).tolist()
+        speeds = rng.choice([0.5, 1.0, 2.0], num_ranks).tolist()
         self.topology = Topology(num_ranks=num_ranks, slots_per_rank=slots, rank_speeds=speeds, num_nodes=2)
         self.num_experts = int(rng.integers(max(slots), self.topology.num_slots + 1))
         shape = (self.num_experts, num_scenarios)
@@ -30,6 +41,8 @@ class Layer:
         spare = rng.integers(0, self.num_experts, self.topology.num_slots - self.num_experts)
         self.slots = rng.permutation(np.concatenate([np.arange(self.num_experts), spare]))
         self.held = rng.integers(-1, self.num_experts, self.topology.num_slots)
+        if distinct:
+            self.slots = self.held = distinct_slots(rng, self.num_experts, slots)
         self.homes = np.full((1, 1), -1)
 
     @property
@@ -48,6 +61,10 @@ class Layer:
         improve_layers(0, 1, *self.machine, *options, steps, num_steps, times, moves)
         done = int(num_steps[0])
         return steps[0, :done], times[0, : done + 1], moves[0, : done + 1]
+
+    def times_of(self, slots, s):
+        extras = reference.slot_costs(slots, self.extras[:, s], self.topology)
+        return reference.rank_times(slots, self.loads[:, s], self.topology) + extras
 
     def time_of(self, slots):
         return reference.expected_time(slots, self.loads, self.weights, self.topology, self.extras)
@@ -118,21 +135,72 @@ def test_no_step_makes_a_rank_hold_an_expert_twice(seed):
     assert set(slots.tolist()) == set(range(layer.num_experts))
 
 
+def swaps_of(layer, slots):
+    """Yield all swaps that keep the experts of both ranks distinct."""
+    rank_of, held = layer.topology.rank_of_slot, reference.held_by(slots, layer.topology)
+    for one, two in zip(*np.triu_indices(slots.size, 1), strict=True):
+        if slots[one] not in held[rank_of[two]] and slots[two] not in held[rank_of[one]]:
+            yield one, two
+
+
+def helpful_regrants_of(layer, slots):
+    """Yield all re-grants of a spare replica's slot to an expert with load on the slowest rank of some scenario."""
+    rank_of, held = layer.topology.rank_of_slot, reference.held_by(slots, layer.topology)
+    slowest = [held[int(np.argmax(layer.times_of(slots, s)))] for s in range(layer.weights.size)]
+    hot = {expert for s, mine in enumerate(slowest) for expert in mine if layer.loads[expert, s] > 0}
+    for slot, donor in enumerate(slots):
+        for expert in hot - held[rank_of[slot]]:
+            if (slots == donor).sum() > 1:
+                yield slot, -1 - expert
+
+
+def best_value(layer, steps, price):
+    """Return the least change of the expected time and the price of moves together; 0 where nothing gains."""
+    before, least = sum(layer.received_by(layer.slots)), 0.0
+    for step in steps:
+        slots = reference.after(layer.slots, [step])
+        moves = sum(layer.received_by(slots)) - before
+        least = min(least, layer.time_of(slots) - layer.time_of(layer.slots) + price * moves)
+    return least
+
+
+def first_value(layer, price, regrants):
+    """Return what the first step of the search is worth; 0 where there is none."""
+    _, times, moves = layer.improve(price=price, regrants=regrants)
+    return times[1] - times[0] + price * (moves[1] - moves[0]) if len(times) > 1 else 0.0
+
+
+PRICES = st.sampled_from([0.0, 0.05, 0.5])
+
+
+@settings(deadline=None, max_examples=150)
+@given(seed=SEEDS, price=PRICES)
+def test_the_first_swap_is_the_best_there_is(seed, price):
+    """What bounds rule out without working it out is never the best swap."""
+    layer = Layer(seed, distinct=True)
+    best = best_value(layer, swaps_of(layer, layer.slots), price)
+    assert first_value(layer, price, regrants=False) == pytest.approx(best, rel=1e-9, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=150)
+@given(seed=SEEDS, price=PRICES)
+def test_no_regrant_that_helps_a_slowest_rank_is_overlooked(seed, price):
+    """The first step is worth at least what any swap is, or any replica more for an expert of a slowest rank."""
+    layer = Layer(seed, distinct=True)
+    steps = [*swaps_of(layer, layer.slots), *helpful_regrants_of(layer, layer.slots)]
+    assert first_value(layer, price, regrants=True) <= best_value(layer, steps, price) + 1e-9
+
+
 @settings(deadline=None, max_examples=100)
 @given(seed=SEEDS)
 def test_the_search_ends_where_no_swap_helps(seed):
     """What bounds rule out without working it out would not have helped: no swap of two slots lowers the time."""
     layer = Layer(seed)
     steps, times, _ = layer.improve()
-    if len(steps) == MAX_STEPS:
-        return
-    slots, rank_of = reference.after(layer.slots, steps), layer.topology.rank_of_slot
-    held = reference.held_by(slots, layer.topology)
-    for one, two in zip(*np.triu_indices(slots.size, 1), strict=True):
-        here, there = rank_of[one], rank_of[two]
-        if slots[one] in held[there] or slots[two] in held[here]:
-            continue
-        assert layer.time_of(reference.after(slots, [(one, two)])) >= times[-1] * (1 - 1e-9)
+    assert len(steps) < MAX_STEPS
+    slots = reference.after(layer.slots, steps)
+    for swap in swaps_of(layer, slots):
+        assert layer.time_of(reference.after(slots, [swap])) >= times[-1] * (1 - 1e-9)
 
 
 @settings(deadline=None, max_examples=60)

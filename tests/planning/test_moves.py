@@ -185,10 +185,11 @@ def test_noise_of_one_percent_moves_nothing(rng, kind, shape, num_windows):
 
 def test_noise_moves_nothing_where_another_layer_changes(rng, loads, previous):
     """A layer whose loads are turned round is planned anew; the others, with 1% of noise, stay as they are."""
-    noisy = loads * rng.lognormal(0, 0.01, loads.shape)
-    noisy[3] = noisy[3, ::-1]
-    moves = previous.moves_to(eplb.plan(noisy, TOPOLOGY, previous=previous).placement)
-    assert set(moves[:, 0].tolist()) == {3}
+    for _ in range(20):
+        noisy = loads * rng.lognormal(0, 0.01, loads.shape)
+        noisy[3] = loads[3, ::-1]
+        moves = previous.moves_to(eplb.plan(noisy, TOPOLOGY, previous=previous).placement)
+        assert set(moves[:, 0].tolist()) == {3}
 
 
 # ---- renaming
