@@ -65,8 +65,9 @@ def frontier(results: Path) -> str:
         [
             *lines,
             "",
-            "Balancedness of each window under the plan made before it, even split, 8 ranks x 5 slots; moves as a share",
-            f"of all slots. {', '.join(shown)}: gpt-oss-20b decoding, and the bundled trace. `oracle` plans the very windows.",
+            "Balancedness of each window under the plan made before it; even split, 8 ranks x 5 slots; moves as a",
+            f"share of all slots. {', '.join(shown)}: gpt-oss-20b decoding, and the bundled trace.",
+            "`oracle` plans the very windows.",
             f"All numbers, also for a plan every 4 windows: [{results.stem}](benchmarks/results/{results.stem}.md).",
         ]
     )

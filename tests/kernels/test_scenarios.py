@@ -91,7 +91,7 @@ def test_one_window_is_its_own_only_scenario(windows):
 
 
 def test_experts_without_tokens_cost_no_slot(windows):
-    """`activated` is the cost, in the unit of the layer, wherever the window of the scenario (or the last) has tokens."""
+    """`activated` is the cost, in the unit of the layer, where the window of the scenario (or the last) has tokens."""
     windows[[2, 4], 0, 3] = 0.0
     outlook = outlook_of(windows, Exponential(), Assumptions(), 0.25)
     cost = outlook.scaled(0.25)
