@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 PATIENCE_SECONDS = 1.0
-LINE = "eplb: compiling, once for this installation (up to half a minute)"
+LINE = "eplb: compiling, once for this installation (up to a minute)"
 
 _started: list[Any] = []
 

@@ -19,6 +19,7 @@ from eplb.trace import LoadTrace
 TOPOLOGY = Topology(num_ranks=8, slots_per_rank=5)
 NEXT = (
     "`eplb plan FILE --ranks 8 --slots-per-rank 9` does this with your own loads",
+    "`eplb replay FILE --ranks 8 --slots-per-rank 9` scores policies on windows they have not seen",
     "`eplb plan --help` tells which files are read, and of groups, nodes and failed ranks",
 )
 

@@ -66,8 +66,7 @@ def summarize(
     """Plan `trace` for `topology`, with `more` options of `eplb.plan`, and return what it is compared with too."""
     options: dict[str, Any] = {"effort": effort, "seed": seed, "forecast": more.get("forecast", "auto")}
     what = f"planning {counted(trace.num_layers, 'layer')}"
-    several = trace.num_windows > 1 or more.get("previous") is not None
-    with_progress("loading the planner", eplb.warm_up if several else lambda: _load_planner(groups))
+    with_progress("loading the planner", lambda: _load_planner(groups, trace.num_windows > 1, more))
     start = time.perf_counter()
     plan = with_progress(what, lambda: eplb.plan(trace, topology, groups=groups, **{**options, **more}))
     seconds = time.perf_counter() - start
@@ -95,10 +94,15 @@ def _largest_before(trace: eplb.LoadTrace, topology: eplb.Topology) -> NDArray[n
     return total / trace.num_windows
 
 
-def _load_planner(groups: int) -> None:
-    """Compile the planner or load it from disk, so that the time of planning is that alone."""
+def _load_planner(groups: int, several: bool, more: dict[str, Any]) -> None:
+    """Compile what will be needed of the planner or load it from disk, so that the time of planning is that alone."""
     topology = eplb.Topology(num_ranks=2, slots_per_rank=1, num_nodes=2)
-    eplb.plan([[1.0, 1.0]], topology, groups=min(groups, 2), effort="fast")
+    options: dict[str, Any] = {"groups": min(groups, 2), "effort": "fast"}
+    placement = eplb.plan([[1.0, 1.0]], topology, **options).placement
+    previous = None if more.get("previous") is None else placement
+    if several or previous is not None:
+        forecast = more.get("forecast", "auto")
+        eplb.plan([[[1.0, 1.0]]] * (2 if several else 1), topology, previous=previous, forecast=forecast, **options)
 
 
 def balancedness_by_window(

@@ -110,7 +110,7 @@ def cache_folder() -> Path | None:
         )
         return private / digest
     warnings.warn(
-        "eplb: no folder can be written; every process compiles anew (up to half a minute). "
+        "eplb: no folder can be written; every process compiles anew (up to a minute). "
         "Set NUMBA_CACHE_DIR to a folder of your own.",
         RuntimeWarning,
         stacklevel=2,
