@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,37 +16,11 @@ from eplb.planning.known import plan_known
 from eplb.planning.layout import Layout, layout_of
 from eplb.planning.moving import PRICE_SHARE, Moving, least_gain_share
 from eplb.planning.outlook import Outlook
+from eplb.planning.searching import Search, applied, improve, timed
+from eplb.planning.stepping import moved
 from eplb.topology import Topology
 
-SLOTS_WORTH_A_THREAD = 100
 PROHIBITIVE = 1e100  # more than any move can save in scaled loads; an infinite price times no moves would be NaN
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Search:
-    """What stays the same while a placement is searched: the scenarios, the machine, what is held, the limits."""
-
-    outlook: Outlook
-    layout: Layout
-    homes: NDArray[np.int64]
-    held: NDArray[np.int64]
-    held_offsets: NDArray[np.int64]
-    targets: NDArray[np.float64]
-    prices: NDArray[np.float64]
-    least_gains: NDArray[np.float64]
-    moving: Moving
-    effort: Effort
-    regrants: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Found:
-    """Steps from a start: what and how many, and the expected time and the moves after each of them."""
-
-    steps: NDArray[np.int64]
-    num_steps: NDArray[np.int64]
-    times: NDArray[np.float64]
-    moves: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -102,13 +75,13 @@ def plan_expected(
         regrants=regrants,
     )
     if previous is None:
-        found = _improve(search, fresh_items)
-        items, before = _applied(fresh_items, found, found.num_steps), None
+        found = improve(search, fresh_items)
+        items, before = applied(fresh_items, found, found.num_steps), None
     else:
         fresh_homes = homes_of(fresh, layout, groups)
-        items, start = _moved(search, carried, None if moving.limited else fresh_items, fresh_homes)
+        items, start = moved(search, carried, None if moving.limited else fresh_items, fresh_homes)
         before = float(outlook.unscaled(start).cumsum()[-1])
-    times, moves = _timed(search, items)
+    times, moves = timed(search, items)
     return Expected(
         placement=_placement(items, layout, topology, outlook.means.shape[1], layer_ids),
         certificate=_certificate(outlook, times, means, bounds, bound_alone),
@@ -159,143 +132,6 @@ def _prices(
     else:
         prices, least_gains = outlook.scaled(float(moving.move_cost) / horizon), np.zeros(len(means))
     return np.minimum(prices, PROHIBITIVE), least_gains
-
-
-def _machine(search: Search) -> tuple[Any, ...]:
-    """Return the arguments that the kernels of a search have in common."""
-    outlook, layout = search.outlook, search.layout
-    return (
-        outlook.scenarios,
-        outlook.activated,
-        outlook.weights,
-        layout.offsets,
-        layout.costs,
-        layout.nodes,
-        search.homes,
-        search.held,
-        search.held_offsets,
-    )
-
-
-def _improve(search: Search, items: NDArray[np.int64]) -> Found:
-    """Search from `items` [L, P] on, each layer on its own."""
-    from eplb.kernels.threads import over_layers
-    from eplb.kernels.window_layers import improve_layers
-
-    num_layers, most = len(items), search.effort.max_exchanges
-    found = Found(
-        steps=np.empty((num_layers, most, 2), dtype=np.int64),
-        num_steps=np.zeros(num_layers, dtype=np.int64),
-        times=np.empty((num_layers, most + 1)),
-        moves=np.empty((num_layers, most + 1), dtype=np.int64),
-    )
-    moving = search.moving
-    limits = np.array(
-        [moving.most_moves, moving.most_received, search.regrants, search.effort.max_tries], dtype=np.int64
-    )
-    options = (search.targets, search.prices, limits, items)
-    over_layers(
-        improve_layers,
-        num_layers,
-        (*_machine(search), *options, found.steps, found.num_steps, found.times, found.moves),
-        min_layers=max(1, SLOTS_WORTH_A_THREAD // search.layout.num_slots),
-    )
-    return found
-
-
-def _applied(items: NDArray[np.int64], found: Found, taken: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `items` [L, P] after the first `taken` [L] steps of each layer."""
-    from eplb.kernels.threads import over_layers
-    from eplb.kernels.window_layers import apply_layers
-
-    result: NDArray[np.int64] = items.copy()
-    over_layers(apply_layers, len(items), (found.steps, taken, result), min_layers=len(items))
-    return result
-
-
-def _timed(search: Search, items: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the expected largest time and the moves of each layer, [L] and [L]."""
-    from eplb.kernels.threads import over_layers
-    from eplb.kernels.window_layers import time_layers
-
-    num_layers = len(items)
-    times, moves = np.empty(num_layers), np.empty(num_layers, dtype=np.int64)
-    received = np.empty((num_layers, search.layout.ranks.size), dtype=np.int64)
-    over_layers(time_layers, num_layers, (*_machine(search), items, times, moves, received))
-    return times, moves
-
-
-def _moved(
-    search: Search, carried: Carried, fresh: NDArray[np.int64] | None, fresh_homes: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the experts in the slots after the moves that pay, [L, P], and the expected times before, [L].
-
-    A fresh plan (if any), renamed to overlap the old one, takes the place of a layer where it is better for its moves.
-    """
-    from eplb.kernels.overlap import settle_layers
-    from eplb.kernels.threads import over_layers
-
-    found = _improve(search, carried.items)
-    before = found.times[:, 0].copy()
-    items = _applied(carried.items, found, _shared(search, carried, found))
-    if fresh is not None:
-        better = _replace_where_better(search, items, before, fresh)
-        if better.any():
-            search = replace(search, homes=np.where(better[:, None], fresh_homes, search.homes))
-            found = _improve(search, items)
-            items = _applied(items, found, np.where(better, found.num_steps, 0))
-    held = (search.held, search.held_offsets, search.layout.offsets)
-    over_layers(settle_layers, len(items), (*held, items), min_layers=len(items))
-    return items, before
-
-
-def _shared(search: Search, carried: Carried, found: Found) -> NDArray[np.int64]:
-    """Return how many steps of each layer to do, so that all layers together stay within the limits, [L]."""
-    from eplb.kernels.budget import share_moves
-    from eplb.kernels.compiling import ensure_compiled
-
-    taken = np.zeros(len(carried.items), dtype=np.int64)
-    received = np.zeros(search.layout.ranks.size, dtype=np.int64)
-    exponents = search.outlook.exponents.astype(np.float64)
-    units = np.ldexp(1.0, np.maximum(exponents - exponents.max(), -1000.0).astype(np.int64))  # not 0
-    args = (
-        found.steps,
-        found.num_steps.copy(),
-        found.times,
-        found.moves,
-        units,
-        search.prices,
-        search.least_gains,
-        search.moving.most_moves,
-        search.moving.most_received,
-        carried.items,
-        search.held,
-        search.held_offsets,
-        search.layout.offsets,
-        taken,
-        received,
-    )
-    ensure_compiled(share_moves, args)
-    share_moves(0, len(taken), *args)
-    return taken
-
-
-def _replace_where_better(
-    search: Search, items: NDArray[np.int64], before: NDArray[np.float64], fresh: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Put layers of a fresh plan, renamed, into `items` where that is worth its moves; return where, [L]."""
-    from eplb.kernels.overlap import rename_layers
-    from eplb.kernels.threads import over_layers
-
-    renamed = fresh.copy()
-    layout = search.layout
-    over_layers(rename_layers, len(items), (search.held, search.held_offsets, layout.offsets, layout.kinds, renamed))
-    times, moves = _timed(search, items)
-    fresh_times, fresh_moves = _timed(search, renamed)
-    better = fresh_times + search.prices * fresh_moves < times + search.prices * moves
-    better &= before - fresh_times >= search.least_gains
-    items[better] = renamed[better]
-    return better
 
 
 def _certificate(
