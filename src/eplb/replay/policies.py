@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eplb.errors import InfeasibleError
+from eplb.forecasting import Mean
 from eplb.placement import Placement
 from eplb.planning import plan
+from eplb.planning.effort import effort_named
+from eplb.planning.expected import plan_expected
+from eplb.planning.moving import Moving
+from eplb.planning.outlook import Assumptions, outlook_of
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
 
@@ -129,13 +133,16 @@ class OraclePolicy:
     def place(
         self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
     ) -> Placement:
-        """Return a plan of the windows given, which are those to come."""
-        options: dict[str, Any] = {"groups": self.groups, "effort": self.effort, "seed": self.seed}
-        return plan(history, topology, **options, forecast=_Hindsight(), recency=1.0).placement
-
-
-class _Hindsight:
-    """Expects the mean of all windows: what forecasts missed then makes up these windows, and nothing else."""
-
-    def forecast(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.tile(loads.mean(axis=0), (len(loads), 1, 1))
+        """Return a plan of the windows given, which are those to come: each counts alike, and nothing else does."""
+        windows = np.require(history.loads, np.float64, ["C", "A", "W"])
+        alone = Assumptions(recency=1.0, recorded_share=1.0, forecast_share=0.0)
+        return plan_expected(
+            outlook_of(windows, Mean(), alone, cost_per_activated_slot=0.0),
+            topology,
+            self.groups,
+            previous=None,
+            moving=Moving(),
+            effort=effort_named(self.effort),
+            seed=self.seed,
+            layer_ids=history.layer_ids,
+        ).placement
