@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from shapes import Shape
 
 import eplb
+from eplb.replay import drop_in_policy
 
 REFERENCE = "eplb fast"
 ARGSORT = "numpy.argsort"
@@ -52,17 +50,11 @@ def peer(spec: str) -> Contender:
 
     Raises
     ------
-    ValueError
+    eplb.OptionError
         If `spec` reads otherwise, or the file has no such function.
     """
-    name, _, place = spec.partition("=")
-    path, _, function = place.rpartition(":")
-    if not (name and path and function):
-        raise ValueError(f"--peer: expected NAME=path/to/file.py:function, got {spec!r}")
-    found = getattr(_module(Path(path)), function, None)
-    if not callable(found):
-        raise ValueError(f"--peer: expected a function {function!r} in {path}, found none")
-    return _drop_in(name, found)
+    policy = drop_in_policy(spec)
+    return _drop_in(policy.name, policy.function)
 
 
 def _effort(effort: str) -> Contender:
@@ -95,18 +87,3 @@ def _tensor(loads: NDArray[np.float32]) -> Any:
     import torch
 
     return torch.from_numpy(loads.copy())
-
-
-def _module(path: Path) -> Any:
-    """Import the file at `path`; what lies beside it can be imported by it."""
-    spec = importlib.util.spec_from_file_location(f"peer_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.exists():
-        raise ValueError(f"--peer: expected a Python file, got {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.append(str(path.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop()
-    return module

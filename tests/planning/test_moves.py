@@ -41,6 +41,7 @@ def shuffled(placement, rng):
 # ---- whatever comes
 
 
+@pytest.mark.filterwarnings("ignore:eplb. max_moves or max_moves_per_rank are too few:RuntimeWarning")
 @settings(deadline=None, max_examples=250)
 @given(replan=replans(), limits=LIMITS)
 def test_limits_hold_on_any_machine(replan, limits):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,6 +60,11 @@ def carry(previous: Placement, layout: Layout, outlook: Outlook, homes: NDArray[
     ------
     InfeasibleError
         If experts that lost all their replicas cannot be placed within the limits of moves.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the limits leave slots that only repeat what their rank has.
     """
     held, held_offsets = _held(previous, layout)
     num_layers, num_experts = previous.num_layers, previous.num_experts
@@ -80,9 +86,16 @@ def carry(previous: Placement, layout: Layout, outlook: Outlook, homes: NDArray[
             break
     else:
         raise InfeasibleError(
-            f"previous: {int(lost.sum())} experts lost all their replicas or ranks are new; that takes at least "
+            f"previous: {int(lost.sum())} experts lost all their replicas or ranks are new; to place them takes "
             f"{int(received.sum())} moves ({int(received.max())} to one rank), more than max_moves or "
             "max_moves_per_rank allow; raise them"
+        )
+    if not fill:
+        warnings.warn(
+            "eplb: max_moves or max_moves_per_rank are too few to fill all free slots; where no move was left, they "
+            "hold again what their rank has, until a later plan moves further replicas there",
+            RuntimeWarning,
+            stacklevel=4,
         )
     return Carried(held=held, held_offsets=held_offsets, items=items, restored=np.argwhere(lost).astype(np.int64))
 
