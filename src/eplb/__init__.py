@@ -1,8 +1,9 @@
 """Expert-parallelism load balancing with a proven bound: see `plan`."""
 
-from eplb import replay
+from eplb import dispatch, replay
 from eplb.certificate import Certificate, PerLayer
 from eplb.deepseek import balanced_packing, rebalance_experts, replicate_experts, replication_fixup
+from eplb.dispatch.splitting import split
 from eplb.errors import (
     EplbError,
     FileFormatError,
@@ -45,11 +46,13 @@ __all__ = [
     "TopologyError",
     "TraceStore",
     "balanced_packing",
+    "dispatch",
     "evaluate",
     "plan",
     "rebalance_experts",
     "replay",
     "replicate_experts",
     "replication_fixup",
+    "split",
     "warm_up",
 ]

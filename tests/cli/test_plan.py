@@ -141,6 +141,8 @@ def test_loads_of_zero_are_balanced(invoke, tmp_path):
         ((*SMALL, "--rank-speeds", "fast"), "--rank-speeds"),
         ((*SMALL, "--failed-ranks", "4"), "failed_ranks"),
         ((*SMALL, "--seed", "-1"), "seed"),
+        ((*SMALL, "--split", "odd"), "split: expected 'even' or 'weighted', got 'odd'"),
+        ((*SMALL, "--split", "weighted-lagged"), "split: expected 'even' or 'weighted'"),
         ((*SMALL, "--out", "placement.txt"), ".json or .npz"),
         ((*SMALL, "--out", "no/such/folder/placement.json"), "no folder"),
     ],
@@ -169,6 +171,28 @@ def test_windows_beyond_float64_are_refused(trace):
     huge = eplb.LoadTrace(loads=[[[1.2e308, 1.2e308]], [[0, 0]]])
     with pytest.raises(eplb.LoadsError, match="float64"):
         balancedness_by_window(eplb.plan(huge, topology).placement, huge)
+
+
+def test_what_is_planned_for_weights_is_judged_by_them(trace):
+    """Window by window and in the picture; with groups, both plans are for them."""
+    topology, options = eplb.Topology(num_ranks=4, slots_per_rank=3, num_nodes=2), {"effort": "fast", "seed": 5}
+    found = summarize(trace, topology, 4, *options.values(), "weighted")
+    assert found.plan.placement == eplb.plan(trace, topology, groups=4, split="weighted", **options).placement
+    assert found.ungrouped.placement == eplb.plan(trace, topology, split="weighted", **options).placement
+    loads = eplb.evaluate(found.plan.placement, trace.loads.mean(axis=0), "weighted").rank_loads[0]
+    np.testing.assert_array_equal(found.rank_loads, loads)
+
+
+def test_the_split_is_told(invoke, loads_file, trace):
+    """In JSON with every window under it, and in words unless it is the even one."""
+    weighted = (loads_file, *SMALL, "--split", "weighted")
+    found = planned_json(invoke, *weighted)
+    placement = eplb.plan(trace, eplb.Topology(num_ranks=4, slots_per_rank=3), split="weighted").placement
+    assert (found["options"]["split"], found["plan_hash"]) == ("weighted", placement.hash)
+    assert found["windows"]["balancedness"] == eplb.evaluate(placement, trace, "weighted").balancedness.tolist()
+    assert "weighted: the best shares for each window" in invoke("plan", *weighted).stdout
+    assert planned_json(invoke, loads_file, *SMALL)["options"]["split"] == "even"
+    assert "best shares" not in invoke("plan", loads_file, *SMALL).stdout
 
 
 def test_windows_are_evaluated_in_parts(trace, monkeypatch):

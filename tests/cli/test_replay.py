@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import eplb
+from eplb.cli.replay_policies import policies_from
 from eplb.cli.replay_source import Batching, read_source
 from eplb.cli.replay_tables import next_step, outcome_facts
-from eplb.replay import policy_named, replay
+from eplb.replay import POLICIES, SPLITS, EplbPolicy, policy_named, replay
 
 SMALL = ("--ranks", 4, "--slots-per-rank", 3)
 FEW = ("--policy", "contiguous", "--policy", "static")
+FIXED = EplbPolicy()
 
 
 @pytest.fixture
@@ -45,10 +47,11 @@ def refused(invoke, *args):
     return str(result.exception)
 
 
-def replays(trace, *names, **options):
-    """Return replays of `trace` under the policies of these names."""
+def replays(trace, *names, split="even", **options):
+    """Return replays of `trace` under the policies of these names, which plan for the even split or for weights."""
     topology = eplb.Topology(num_ranks=4, slots_per_rank=3)
-    return [replay(trace, topology, policy_named(name), **options) for name in names]
+    planned = "even" if split == "even" else "weighted"
+    return [replay(trace, topology, policy_named(name, split=planned), split=split, **options) for name in names]
 
 
 # ---- JSON
@@ -101,6 +104,16 @@ def test_loads_of_zero_are_balanced(invoke, tmp_path):
     assert invoke("replay", *args).exit_code == 0
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_split_is_scored(invoke, loads_file, trace, split):
+    """As the library scores it, and told with each policy."""
+    found = replayed_json(invoke, loads_file, *SMALL, "--split", split)
+    assert found["options"]["split"] == split
+    for expected in replays(trace, *POLICIES, split=split):
+        policy = found["policies"][expected.policy]
+        assert (policy["split"], policy["balancedness"]) == (split, expected.balancedness.tolist())
+
+
 # ---- where loads come from
 
 
@@ -127,6 +140,24 @@ def test_tokens_are_put_into_steps(invoke, tokens_file):
     assert found["steps_per_window"] == 3
     header = next(line for line in invoke("replay", *args).stdout.splitlines() if line.startswith("policy"))
     assert header.split()[1:4] == ["windows", "window", "steps"]
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [
+        ("even", "even: an expert's replicas share its tokens alike"),
+        ("weighted", "weighted: the best shares for each window and step"),
+        ("weighted-lagged", "weighted-lagged: the shares that were best for the window before"),
+    ],
+)
+def test_steps_are_scored_under_the_split(invoke, tokens_file, split, says):
+    """With a word on which it is."""
+    args = (tokens_file, *SMALL, "--policy", "deepseek", "--batch-size", 4, "--steps-per-window", 3, "--split", split)
+    steps = eplb.TokenStream.load(tokens_file).decode_steps(4).part(0, 48)
+    (expected,) = replays(steps.windows(3), "deepseek", steps=steps, split=split)
+    found = replayed_json(invoke, *args)["policies"]["deepseek"]
+    assert found["steps"]["balancedness"] == expected.step_balancedness.tolist()
+    assert f"split {says} " in " ".join(invoke("replay", *args).stdout.split())
 
 
 def test_a_window_is_32_steps(tokens_file):
@@ -188,6 +219,24 @@ def test_each_forecast_is_a_row(invoke, loads_file):
 
 
 @pytest.mark.parametrize(
+    ("split", "planned"), [("even", "even"), ("weighted", "weighted"), ("weighted-lagged", "weighted")]
+)
+def test_policies_plan_for_weights_where_weights_are_scored(invoke, loads_file, monkeypatch, split, planned):
+    """Whether these come in time or late."""
+    asked = {}
+    monkeypatch.setattr("eplb.cli.replay_policies.policy_named", lambda name, **more: asked.update(more) or FIXED)
+    replayed_json(invoke, loads_file, *SMALL, "--policy", "eplb", "--effort", "fast", "--split", split)
+    assert asked == {"groups": 1, "effort": "fast", "seed": 0, "split": planned}
+
+
+def test_each_forecast_plans_for_the_split():
+    """As the policy does that they are made from."""
+    topology = eplb.Topology(num_ranks=4, slots_per_rank=3)
+    policies, _ = policies_from(["eplb"], ["last", "drift"], topology, split="weighted")
+    assert [policy.split for policy in policies] == ["weighted", "weighted"]
+
+
+@pytest.mark.parametrize(
     ("args", "says"),
     [
         (("--policy", "none"), "expected one of contiguous"),
@@ -201,7 +250,7 @@ def test_each_forecast_is_a_row(invoke, loads_file):
         ((*FEW, "--first", 12), "first: expected an integer of 1 to 11 of a trace of 12 windows, got 12"),
         ((*FEW, "--max-moves-share", 2), "max_moves_share"),
         ((*FEW, "--max-moves-per-rank", -1), "max_moves_per_rank"),
-        ((*FEW, "--split", "weighted"), "--split"),
+        ((*FEW, "--split", "lagged"), "--split: expected even, weighted or weighted-lagged, got 'lagged'"),
         ((*FEW, "--failed-ranks", "0,1"), "8 experts do not fit 6 usable slots"),
         ((*FEW, "--seed", -1), "seed"),
     ],
@@ -230,6 +279,7 @@ def test_prints_what_a_person_wants_to_know(invoke, loads_file):
         "4 ranks x 3 slots on 1 node; 4 redundant experts a layer",
         "windows 8 to 11, replanned every 2 windows from the last 24",
         "a replan may move at most 2 experts, of 24 slots over all layers",
+        "split even: an expert's replicas share its tokens alike",
         "best static: 0.",
         "over contiguous; oracle 0.",
         "--policy eplb shows",
@@ -266,13 +316,33 @@ def test_the_next_step_fits_the_outcome(trace):
     assert "--policy eplb" in next_step(replays(trace, "contiguous", "static"), [])
     assert "--policy eplb" in next_step(replays(trace, "oracle"), [])
     ours = replays(trace, "contiguous", "eplb")
-    assert "--forecast last" in next_step(ours, [])
-    assert "--interval 4" in next_step(ours, ["last"])
-    assert "--max-moves-share 1" in next_step(replays(trace, "eplb", interval=2), ["last"])
+    assert "--split weighted" in next_step(ours, [])
+    weighted = replays(trace, "contiguous", "eplb", split="weighted")
+    assert "--forecast last" in next_step(weighted, [])
+    assert "--interval 4" in next_step(weighted, ["last"])
+    assert "--max-moves-share 1" in next_step(replays(trace, "eplb", interval=2, split="weighted"), ["last"])
     assert "one plan does best" in next_step(replays(trace, "static", "eplb", max_moves_share=0), [])
+
+
+def test_no_split_is_named_without_redundant_experts(trace):
+    """There is nothing to split."""
+    topology = eplb.Topology(num_ranks=4, slots_per_rank=2)
+    assert "--interval 4" in next_step([replay(trace, topology, policy_named("eplb"))], ["last"])
+
+
+def test_foresight_is_not_named_where_it_has_nothing_to_gain():
+    """Loads that hardly change are split as if they were known."""
+    steady = eplb.LoadTrace(loads=np.tile(np.arange(1, 9), (12, 1, 1)))
+    assert "--interval 4" in next_step(replays(steady, "contiguous", "eplb", split="weighted"), [])
+
+
+def test_who_moves_too_much_shows_that_there_is_something_to_gain(trace):
+    """Only that it was not gained within the budget."""
+    assert "--policy eplb" in next_step(replays(trace, "contiguous", "deepseek", max_moves_share=0), [])
 
 
 def test_help_tells_of_every_policy(invoke):
     """And how a function is named."""
     text = invoke("replay", "--help").stdout
-    assert all(name in text for name in ("contiguous", "static", "deepseek", "eplb", "oracle", "file.py:function"))
+    names = ("contiguous", "static", "deepseek", "eplb", "oracle", "file.py:function", "weighted-lagged")
+    assert all(name in text for name in names)

@@ -1,4 +1,4 @@
-"""Traces and policies that remember what they were asked, or refuse to be asked too much."""
+"""Traces and policies that remember what they were asked, or refuse to be asked too much; and how replays compare."""
 
 import numpy as np
 
@@ -12,6 +12,14 @@ def random_trace(num_windows=14, num_layers=2, num_experts=8, seed=0):
     """Return loads far from balance, which change from window to window."""
     loads = np.random.default_rng(seed).integers(1, 1000, (num_windows, num_layers, num_experts))
     return eplb.LoadTrace(loads=loads, layer_ids=[4, 9][:num_layers], model="model")
+
+
+def assert_equal_but_for_time(found, expected):
+    """Two replays agree on everything that no clock decides."""
+    for name in ("balancedness", "balancedness_per_layer", "moves", "received"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for name in ("policy", "split", "first_moves", "placement", "activated_experts", "worst_window"):
+        assert getattr(found, name) == getattr(expected, name)
 
 
 class Store:

@@ -56,11 +56,12 @@ def test_static_is_the_plan_of_the_first_history():
     assert found.placement == eplb.plan(trace.part(2, 5), topology, **options).placement
 
 
+@pytest.mark.parametrize("split", ["even", "weighted"])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_oracle_is_the_ceiling(seed):
+def test_the_oracle_is_the_ceiling(seed, split):
     """On the very windows that are scored it is better than any policy that does not know them."""
-    trace = random_trace(seed=seed)
-    oracle, *others = (replay(trace, TOPOLOGY, policy_named(n)) for n in ("oracle", "static", "deepseek", "contiguous"))
+    policies = [policy_named(name, split=split) for name in ("oracle", "static", "deepseek", "contiguous")]
+    oracle, *others = (replay(random_trace(seed=seed), TOPOLOGY, policy, split=split) for policy in policies)
     for other in others:
         assert (oracle.balancedness >= other.balancedness - 1e-3).all()
         assert oracle.mean_balancedness > other.mean_balancedness
@@ -81,10 +82,11 @@ def test_the_oracle_plans_all_windows_until_the_next_plan():
     assert oracle.mean_balancedness > replay(trace, TOPOLOGY, EplbPolicy(), first=8, interval=3).mean_balancedness
 
 
+@pytest.mark.parametrize("split", ["even", "weighted"])
 @pytest.mark.parametrize("limits", [{"max_moves_share": 0.1}, {"max_moves_share": 1, "max_moves_per_rank": 1}])
-def test_eplb_keeps_its_budget(limits):
+def test_eplb_keeps_its_budget(limits, split):
     """Over all layers and for each rank; it moves, and the first plan is free."""
-    found = replay(random_trace(num_windows=20), TOPOLOGY, EplbPolicy(), **limits)
+    found = replay(random_trace(num_windows=20), TOPOLOGY, EplbPolicy(split=split), split=split, **limits)
     assert found.num_over_budget == 0 and found.moves.sum() > 0 and found.first_moves > 2
 
 
@@ -102,16 +104,51 @@ def test_eplb_passes_what_the_planner_takes(monkeypatch):
     monkeypatch.setattr("eplb.replay.eplb_policy.plan", lambda *args, **more: seen.update(more, args=args) or planned)
 
     forecaster = forecaster_named("last")
-    policy = EplbPolicy(forecast=forecaster, groups=2, effort="fast", seed=7)
+    policy = EplbPolicy(forecast=forecaster, groups=2, effort="fast", seed=7, split="weighted")
     policy.place(trace, TOPOLOGY, planned.placement, 5, max_moves_per_rank=2, horizon=4)
     assert seen.pop("forecast") is forecaster
     assert seen.pop("args") == (trace, TOPOLOGY)
     assert seen.pop("previous") is planned.placement
     assert seen.pop("horizon") == 4
     assert (seen.pop("move_cost"), seen.pop("cost_per_activated_slot")) == (None, 0.0)
-    assert seen == {"groups": 2, "effort": "fast", "seed": 7, "max_moves": 5, "max_moves_per_rank": 2}
+    assert (seen.pop("max_moves"), seen.pop("max_moves_per_rank")) == (5, 2)
+    assert seen == {"groups": 2, "effort": "fast", "seed": 7, "split": "weighted"}
     EplbPolicy().place(trace, TOPOLOGY, None, None)
-    assert seen["forecast"] == "auto" and seen["previous"] is None
+    assert (seen["forecast"], seen["split"], seen["previous"]) == ("auto", "even", None)
+
+
+@pytest.mark.parametrize("split", ["even", "weighted"])
+def test_static_plans_for_its_split(monkeypatch, split):
+    """It reaches `plan` under its name."""
+    seen, planned = {}, eplb.plan(random_trace(4), TOPOLOGY)
+    monkeypatch.setattr("eplb.replay.policies.plan", lambda *args, **more: seen.update(more) or planned)
+    StaticPolicy(split=split).place(random_trace(4), TOPOLOGY, None, None)
+    assert seen["split"] == split
+
+
+@pytest.mark.parametrize("split", ["even", "weighted"])
+def test_the_oracle_plans_for_its_split(monkeypatch, split):
+    """It reaches the planner, which plans for the even one unless it is told otherwise."""
+    seen, planned = {}, eplb.plan(random_trace(4), TOPOLOGY)
+    monkeypatch.setattr("eplb.replay.policies.plan_expected", lambda *args, **more: seen.update(more) or planned)
+    OraclePolicy(split=split).place(random_trace(4), TOPOLOGY, None, None)
+    assert seen.get("split", "even") == split
+
+
+@pytest.mark.parametrize("policy", [StaticPolicy, EplbPolicy, OraclePolicy])
+@pytest.mark.parametrize("split", ["weighted-lagged", "Even", None])
+def test_nobody_plans_for_another_split(policy, split):
+    """What lags behind is nothing to plan for."""
+    with pytest.raises(eplb.OptionError, match=f"split: expected 'even' or 'weighted', got {split!r}"):
+        policy(split=split).place(random_trace(4), TOPOLOGY, None, None)
+
+
+@pytest.mark.parametrize("name", ["static", "eplb", "oracle"])
+def test_a_split_is_given_to_those_who_plan_for_one(name):
+    """The others are made without."""
+    assert policy_named(name, split="weighted").split == "weighted"
+    assert policy_named(name).split == "even"
+    assert policy_named("contiguous", split="weighted") == ContiguousPolicy()
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,15 @@ import eplb
 from eplb import LoadTrace, Topology
 from eplb.replay import ContiguousPolicy, OraclePolicy, StaticPolicy, replay
 from eplb.replay import parts as parts_module
-from tests.replay.doubles import TOPOLOGY, Fixed, Recorder, Reversing, Store, random_trace
-
-
-def assert_equal_but_for_time(found, expected):
-    """Two replays agree on everything that no clock decides."""
-    for name in ("balancedness", "balancedness_per_layer", "moves", "received"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    for name in ("policy", "first_moves", "placement", "activated_experts", "worst_window"):
-        assert getattr(found, name) == getattr(expected, name)
-
+from tests.replay.doubles import (
+    TOPOLOGY,
+    Fixed,
+    Recorder,
+    Reversing,
+    Store,
+    assert_equal_but_for_time,
+    random_trace,
+)
 
 # ---- what a policy is shown
 
@@ -235,7 +234,7 @@ def test_one_scored_window_has_no_replans():
         ({"max_moves_share": float("nan")}, "max_moves_share: .* got nan"),
         ({"max_moves_share": None}, "max_moves_share: .* got None"),
         ({"max_moves_per_rank": -1}, "max_moves_per_rank: expected an integer >= 0, got -1"),
-        ({"split": "odd"}, "split: expected 'even' or 'weighted'"),
+        ({"split": "odd"}, "split: expected even, weighted or weighted-lagged, got 'odd'"),
         ({"policy": "static"}, "policy: expected an object with a method place, got 'static'"),
         ({"topology": 8}, "topology: expected an eplb.Topology, got int"),
     ],

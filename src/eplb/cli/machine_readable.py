@@ -15,7 +15,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     balancedness of each window by itself.
     """
     trace, placement = summary.trace, summary.plan.placement
-    before, after = balancedness_by_window(placement, trace)
+    before, after = balancedness_by_window(placement, trace, summary.split)
     certificate, ungrouped = summary.plan.certificate, summary.ungrouped
     return {
         "model": trace.model,

@@ -1,15 +1,48 @@
-"""The options that describe a machine and a file to write, from text to values."""
+"""The options that commands share, and those that describe a machine and a file to write, from text to values."""
 
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from eplb.errors import EplbError, FileFormatError, OptionError
 from eplb.placement import Placement
 from eplb.topology import Topology
 
 MAX_PLANNED_SLOTS = 2**28
+
+
+class EffortName(str, Enum):
+    """Efforts of the planner."""
+
+    fast = "fast"
+    balanced = "balanced"
+    thorough = "thorough"
+
+
+Ranks = Annotated[int, typer.Option(help="Ranks (GPUs) of the expert-parallel group.", show_default=False)]
+SlotsPerRank = Annotated[
+    str,
+    typer.Option(
+        metavar="S", help="Experts a rank has memory for: one integer, or one a rank (9,9,8,8).", show_default=False
+    ),
+]
+Nodes = Annotated[str, typer.Option(metavar="N", help="Nodes, or the node of each rank (0,0,1,1).")]
+Groups = Annotated[int, typer.Option(help="Expert groups; each is kept on one node. 1: no groups.")]
+RankSpeeds = Annotated[
+    str | None, typer.Option(metavar="X,X,...", help="Relative speed of each rank.", show_default="all 1")
+]
+FailedRanks = Annotated[
+    str | None, typer.Option(metavar="R,R,...", help="Ranks that hold nothing.", show_default="none")
+]
+EffortLevel = Annotated[
+    EffortName, typer.Option(metavar="LEVEL", help="fast, balanced or thorough: bounds the work, never the time.")
+]
+JsonOutput = Annotated[bool, typer.Option("--json", help="Print one JSON object for programs, nothing else.")]
 
 
 def integers(text: str, option: str) -> int | tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,25 +11,29 @@ import typer
 from eplb.cli import tables
 from eplb.cli.console import output
 from eplb.cli.machine_readable import as_json
-from eplb.cli.options import check_plan_size, check_writable, topology_from
+from eplb.cli.options import (
+    EffortLevel,
+    EffortName,
+    FailedRanks,
+    Groups,
+    JsonOutput,
+    Nodes,
+    Ranks,
+    RankSpeeds,
+    SlotsPerRank,
+    check_plan_size,
+    check_writable,
+    topology_from,
+)
 from eplb.cli.progress import with_progress
 from eplb.cli.summary import Summary, summarize
 from eplb.placement import Placement
 from eplb.reading import read_loads
 
 EXAMPLE = "Example: eplb plan loads.npz --ranks 8 --slots-per-rank 9 --out plan.json"
-ONE_OBJECT = "Print one JSON object for programs, nothing else."
 NEARLY_BALANCED = 0.98
 LARGE_GAP = 0.005
 LOW_BOUND = 0.95
-
-
-class EffortName(str, Enum):
-    """Efforts of the planner."""
-
-    fast = "fast"
-    balanced = "balanced"
-    thorough = "thorough"
 
 
 def plan_command(
@@ -40,24 +43,13 @@ def plan_command(
             metavar="FILE", help="Loads: layers x experts, or windows x layers x experts.", show_default=False
         ),
     ],
-    ranks: Annotated[int, typer.Option(help="Ranks (GPUs) of the expert-parallel group.", show_default=False)],
-    slots_per_rank: Annotated[
-        str,
-        typer.Option(
-            metavar="S", help="Experts a rank has memory for: one integer, or one a rank (9,9,8,8).", show_default=False
-        ),
-    ],
-    nodes: Annotated[str, typer.Option(metavar="N", help="Nodes, or the node of each rank (0,0,1,1).")] = "1",
-    groups: Annotated[int, typer.Option(help="Expert groups; each is kept on one node. 1: no groups.")] = 1,
-    rank_speeds: Annotated[
-        str | None, typer.Option(metavar="X,X,...", help="Relative speed of each rank.", show_default="all 1")
-    ] = None,
-    failed_ranks: Annotated[
-        str | None, typer.Option(metavar="R,R,...", help="Ranks that hold nothing.", show_default="none")
-    ] = None,
-    effort: Annotated[
-        EffortName, typer.Option(metavar="LEVEL", help="fast, balanced or thorough: bounds the work, never the time.")
-    ] = EffortName.balanced,
+    ranks: Ranks,
+    slots_per_rank: SlotsPerRank,
+    nodes: Nodes = "1",
+    groups: Groups = 1,
+    rank_speeds: RankSpeeds = None,
+    failed_ranks: FailedRanks = None,
+    effort: EffortLevel = EffortName.balanced,
     previous: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The placement in force; only moves that pay are made.", show_default=False),
@@ -71,11 +63,14 @@ def plan_command(
     forecast: Annotated[
         str, typer.Option(metavar="NAME", help="Several windows: last, mean, exponential, drift or auto.")
     ] = "auto",
+    split: Annotated[
+        str, typer.Option(help="How replicas share tokens: even, or weighted (the best shares for each window).")
+    ] = "even",
     seed: Annotated[int, typer.Option(help="Same loads, options and seed: the same plan.")] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the placement here (.json or .npz).", show_default=False)
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help=ONE_OBJECT)] = False,
+    json_output: JsonOutput = False,
 ) -> None:
     """Plan which rank holds which replicas of which experts, and prove how good that is.
 
@@ -95,10 +90,10 @@ def plan_command(
     check_plan_size(trace.num_layers, topology)
     moving: dict[str, Any] = {"max_moves": max_moves, "max_moves_per_rank": max_moves_per_rank, "forecast": forecast}
     in_force = None if previous is None else Placement.load(previous)
-    summary = summarize(trace, topology, groups, effort.value, seed, previous=in_force, **moving)
+    summary = summarize(trace, topology, groups, effort.value, seed, split, previous=in_force, **moving)
     if json_output:
-        options = {**topology.to_dict(), "groups": groups, "effort": effort.value, "seed": seed, **moving}
-        options["previous"] = None if previous is None else str(previous)
+        planning = {"groups": groups, "effort": effort.value, "seed": seed, "split": split, **moving}
+        options = {**topology.to_dict(), **planning, "previous": None if previous is None else str(previous)}
         text = json.dumps(_object(summary, file, options, out), allow_nan=False)
     if out is not None:
         summary.plan.placement.save(out)
@@ -116,7 +111,8 @@ def _print(summary: Summary, file: Path, groups: int, effort: str, out: Path | N
     console, trace, placement = output(), summary.trace, summary.plan.placement
     planned = ("planned", f"in {summary.seconds:.2f} s, effort {effort}; plan {placement.hash[:12]}")
     machine = tables.machine_facts(placement.topology, trace.num_experts, groups)
-    console.print(tables.facts([*tables.loads_facts(trace, str(file)), machine, planned]))
+    split = tables.split_facts(summary.split)
+    console.print(tables.facts([*tables.loads_facts(trace, str(file)), machine, *split, planned]))
     console.print()
     console.print(tables.balance_table(summary))
     console.print()

@@ -11,16 +11,27 @@ import typer
 
 import eplb
 from eplb.cli.console import output
-from eplb.cli.options import check_plan_size, topology_from
-from eplb.cli.plan import ONE_OBJECT, EffortName
+from eplb.cli.options import (
+    EffortLevel,
+    EffortName,
+    FailedRanks,
+    Groups,
+    JsonOutput,
+    Nodes,
+    Ranks,
+    RankSpeeds,
+    SlotsPerRank,
+    check_plan_size,
+    topology_from,
+)
 from eplb.cli.progress import Count, with_count, with_progress
 from eplb.cli.replay_json import replays_as_json
 from eplb.cli.replay_policies import name_of, policies_from
 from eplb.cli.replay_source import Batching, Source, read_source
 from eplb.cli.replay_tables import TITLE, next_step, outcome_facts, replay_table, replayed_facts, source_facts
 from eplb.cli.tables import facts, machine_facts
-from eplb.errors import OptionError
 from eplb.replay import Policy, Replay, replay
+from eplb.replay.splits import check_split, planned_split
 
 REPLAY_EXAMPLE = "Example: eplb replay loads.npz --ranks 8 --slots-per-rank 9 --policy static --policy eplb"
 
@@ -32,21 +43,12 @@ def replay_command(
             metavar="TRACE", help="Loads over windows, a .zarr folder, or a token stream.", show_default=False
         ),
     ],
-    ranks: Annotated[int, typer.Option(help="Ranks (GPUs) of the expert-parallel group.", show_default=False)],
-    slots_per_rank: Annotated[
-        str,
-        typer.Option(
-            metavar="S", help="Experts a rank has memory for: one integer, or one a rank (9,9,8,8).", show_default=False
-        ),
-    ],
-    nodes: Annotated[str, typer.Option(metavar="N", help="Nodes, or the node of each rank (0,0,1,1).")] = "1",
-    groups: Annotated[int, typer.Option(help="Expert groups; each is kept on one node. 1: no groups.")] = 1,
-    rank_speeds: Annotated[
-        str | None, typer.Option(metavar="X,X,...", help="Relative speed of each rank.", show_default="all 1")
-    ] = None,
-    failed_ranks: Annotated[
-        str | None, typer.Option(metavar="R,R,...", help="Ranks that hold nothing.", show_default="none")
-    ] = None,
+    ranks: Ranks,
+    slots_per_rank: SlotsPerRank,
+    nodes: Nodes = "1",
+    groups: Groups = 1,
+    rank_speeds: RankSpeeds = None,
+    failed_ranks: FailedRanks = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,11 +74,15 @@ def replay_command(
             show_default="auto",
         ),
     ] = None,
-    effort: Annotated[
-        EffortName, typer.Option(metavar="LEVEL", help="fast, balanced or thorough: bounds the work, never the time.")
-    ] = EffortName.balanced,
+    effort: EffortLevel = EffortName.balanced,
     seed: Annotated[int, typer.Option(help="Same trace, options and seed: the same placements.")] = 0,
-    split: Annotated[str, typer.Option(help="How replicas share tokens: even.")] = "even",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="How replicas share tokens: even; weighted (the best shares for each window, and step); or "
+            "weighted-lagged (those of the window before)."
+        ),
+    ] = "even",
     batch_size: Annotated[
         int | None, typer.Option(help="Token streams: requests that decode together.", show_default=False)
     ] = None,
@@ -86,7 +92,7 @@ def replay_command(
     order: Annotated[
         str | None, typer.Option(help="Token streams: requests arrive as given or random.", show_default="given")
     ] = None,
-    json_output: Annotated[bool, typer.Option("--json", help=ONE_OBJECT)] = False,
+    json_output: JsonOutput = False,
 ) -> None:
     """Drive a recorded trace through policies and score each placement on windows it has not seen.
 
@@ -99,10 +105,10 @@ def replay_command(
     - eplb: this planner, from the placement in force, within the budget of moves
     - oracle: this planner on the very windows that are scored: what no forecast exceeds by much
     """
-    if split != "even":
-        raise OptionError(f"--split: expected even, got {split!r}")
+    check_split(split, "--split")
     topology = topology_from(ranks, slots_per_rank, nodes, rank_speeds, failed_ranks)
-    policies, notes = policies_from(policy or (), forecast or (), topology, groups, effort.value, seed)
+    planning: dict[str, Any] = {"groups": groups, "effort": effort.value, "seed": seed}
+    policies, notes = policies_from(policy or (), forecast or (), topology, split=planned_split(split), **planning)
     batching = Batching(batch_size=batch_size, steps_per_window=steps_per_window, order=order, seed=seed)
     source = with_progress(f"reading {file.name}", lambda: read_source(file, batching))
     check_plan_size(source.trace.num_layers, topology)
@@ -116,7 +122,7 @@ def replay_command(
     }
     replays = replay_all(source, topology, policies, options)
     if json_output:
-        planning = {"groups": groups, "effort": effort.value, "seed": seed, "forecasts": list(forecast or ())}
+        planning["forecasts"] = list(forecast or ())
         batches = {"batch_size": batch_size, "steps_per_window": steps_per_window, "order": order}
         shown = {"file": str(file), "options": {**topology.to_dict(), **planning, **options, **batches}}
         print(json.dumps({**shown, **replays_as_json(source, replays, notes)}, allow_nan=False))

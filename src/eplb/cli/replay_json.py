@@ -34,6 +34,7 @@ def replays_as_json(source: Source, replays: Sequence[Replay], notes: Sequence[s
 def _policy(replay: Replay) -> dict[str, Any]:
     window, value = replay.worst_window
     return {
+        "split": replay.split,
         **_scores(replay.scores),
         "worst_window": {"window": window, "balancedness": value},
         "steps": None if replay.step_scores is None else _scores(replay.step_scores),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from eplb.errors import OptionError
 from eplb.forecasting import forecaster_named
@@ -13,9 +14,11 @@ from eplb.topology import Topology
 
 
 def policies_from(
-    names: Sequence[str], forecasts: Sequence[str], topology: Topology, groups: int, effort: str, seed: int
+    names: Sequence[str], forecasts: Sequence[str], topology: Topology, **planning: Any
 ) -> tuple[list[Policy], list[str]]:
     """Return the policies, one "eplb" for each forecast, and what there is to say about those left out.
+
+    Each is given those of the options `planning` (groups, effort, seed, split) that mean something to it.
 
     Raises
     ------
@@ -25,7 +28,7 @@ def policies_from(
     policies, notes = [], []
     reason = why_no_drop_in(topology)
     for name in names or POLICIES:
-        policy = policy_named(name, groups=groups, effort=effort, seed=seed)
+        policy = policy_named(name, **planning)
         if reason and isinstance(policy, DropInPolicy):
             if names:
                 raise OptionError(f"--policy {policy.name}: cannot plan where {reason}; leave it out")

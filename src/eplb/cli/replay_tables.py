@@ -42,7 +42,7 @@ def source_facts(source: Source, name: str, machine: tuple[str, str]) -> list[tu
 
 
 def replayed_facts(replay: Replay) -> list[tuple[str, str]]:
-    """Return which windows were scored, what a plan was shown, and what it could move."""
+    """Return which windows were scored, under which split, what a plan was shown, and what it could move."""
     last = replay.first + replay.balancedness.size - 1
     every = "every window" if replay.interval == 1 else f"every {replay.interval} windows"
     budget = "any number of" if replay.max_moves is None else f"at most {replay.max_moves:,}"
@@ -52,7 +52,16 @@ def replayed_facts(replay: Replay) -> list[tuple[str, str]]:
     return [
         ("replayed", f"windows {replay.first} to {last}, replanned {every} from the last {replay.history}"),
         ("", moves),
+        ("split", _split_text(replay)),
     ]
+
+
+def _split_text(replay: Replay) -> str:
+    if replay.split == "even":
+        return "even: an expert's replicas share its tokens alike"
+    if replay.split == "weighted":
+        return "weighted: the best shares for each window" + ("" if replay.step_scores is None else " and step")
+    return f"{replay.split}: the shares that were best for the window before"
 
 
 def replay_table(replays: Sequence[Replay]) -> Table:
@@ -131,15 +140,22 @@ def _ceiling(best: Replay, replays: Sequence[Replay]) -> str:
 
 def next_step(replays: Sequence[Replay], forecasts: Sequence[str]) -> str:
     """Return what to try next."""
-    base, best = _named(replays, BASELINE), _best(_runnable(replays) or replays)
-    if base is not None and best.mean_balancedness < base.mean_balancedness + LITTLE:
+    runnable = _runnable(replays) or replays
+    base, best = _named(replays, BASELINE), _best(runnable)
+    if base is not None and all(r.mean_balancedness < base.mean_balancedness + LITTLE for r in runnable):
         return "there is little to gain on these loads: the experts in order do about as well"
     if not any(replay.policy.startswith(OURS) for replay in replays):
         return f"--policy {OURS} shows what replanning within the budget gains"
     if best.policy == "static":
         return "one plan does best here: `eplb plan` makes it; a larger --max-moves-share may change that"
-    if not forecasts:
+    if best.split == "even" and _has_redundant_experts(best):
+        return "--split weighted shows what solving the split for each batch gains"
+    if not forecasts and best.mean_balancedness < 1 - LITTLE:
         return "--forecast last --forecast drift shows what foresight gains"
     if best.interval == 1:
         return "--interval 4 shows what planning less often costs"
     return "--max-moves-share 1 shows what moving freely gains"
+
+
+def _has_redundant_experts(replay: Replay) -> bool:
+    return replay.placement.topology.num_usable_slots > replay.placement.num_experts

@@ -30,6 +30,8 @@ class Summary:
         The plan.
     ungrouped : Plan or None
         With groups, the plan of the same loads without.
+    split : {"even", "weighted"}
+        How replicas share tokens.
     seconds : float
         Time of planning, without compiling.
     largest_loads_before : array [L]
@@ -41,6 +43,7 @@ class Summary:
     trace: eplb.LoadTrace
     plan: eplb.Plan
     ungrouped: eplb.Plan | None
+    split: str
     seconds: float
     largest_loads_before: NDArray[np.float64]
     rank_loads_before: NDArray[np.float64]
@@ -61,12 +64,19 @@ class Summary:
 
 
 def summarize(
-    trace: eplb.LoadTrace, topology: eplb.Topology, groups: int, effort: str, seed: int, **more: Any
+    trace: eplb.LoadTrace,
+    topology: eplb.Topology,
+    groups: int,
+    effort: str,
+    seed: int,
+    split: str = "even",
+    **more: Any,
 ) -> Summary:
     """Plan `trace` for `topology`, with `more` options of `eplb.plan`, and return what it is compared with too."""
-    options: dict[str, Any] = {"effort": effort, "seed": seed, "forecast": more.get("forecast", "auto")}
+    forecast = more.get("forecast", "auto")
+    options: dict[str, Any] = {"effort": effort, "seed": seed, "split": split, "forecast": forecast}
     what = f"planning {counted(trace.num_layers, 'layer')}"
-    with_progress("loading the planner", lambda: _load_planner(groups, trace.num_windows > 1, more))
+    with_progress("loading the planner", lambda: _load_planner(groups, split, trace.num_windows > 1, more))
     start = time.perf_counter()
     plan = with_progress(what, lambda: eplb.plan(trace, topology, groups=groups, **{**options, **more}))
     seconds = time.perf_counter() - start
@@ -78,10 +88,11 @@ def summarize(
         trace=trace,
         plan=plan,
         ungrouped=ungrouped,
+        split=split,
         seconds=seconds,
         largest_loads_before=_largest_before(trace, topology),
         rank_loads_before=contiguous_rank_loads(mean, topology),
-        rank_loads=eplb.evaluate(plan.placement, mean).rank_loads[0],
+        rank_loads=eplb.evaluate(plan.placement, mean, split).rank_loads[0],
     )
 
 
@@ -94,10 +105,10 @@ def _largest_before(trace: eplb.LoadTrace, topology: eplb.Topology) -> NDArray[n
     return total / trace.num_windows
 
 
-def _load_planner(groups: int, several: bool, more: dict[str, Any]) -> None:
+def _load_planner(groups: int, split: str, several: bool, more: dict[str, Any]) -> None:
     """Compile what will be needed of the planner or load it from disk, so that the time of planning is that alone."""
     topology = eplb.Topology(num_ranks=2, slots_per_rank=1, num_nodes=2)
-    options: dict[str, Any] = {"groups": min(groups, 2), "effort": "fast"}
+    options: dict[str, Any] = {"groups": min(groups, 2), "split": split, "effort": "fast"}
     placement = eplb.plan([[1.0, 1.0]], topology, **options).placement
     previous = None if more.get("previous") is None else placement
     if several or previous is not None:
@@ -106,7 +117,7 @@ def _load_planner(groups: int, several: bool, more: dict[str, Any]) -> None:
 
 
 def balancedness_by_window(
-    placement: eplb.Placement, trace: eplb.LoadTrace
+    placement: eplb.Placement, trace: eplb.LoadTrace, split: str = "even"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the balancedness of every window of `trace`, [T] and [T]: each expert once, and under `placement`.
 
@@ -121,7 +132,7 @@ def balancedness_by_window(
     with np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, trace.num_windows, step):
             loads = trace.loads[first : first + step]
-            planned = eplb.evaluate(placement, loads)
+            planned = eplb.evaluate(placement, loads, split)
             largest = contiguous_rank_loads(loads, topology).max(axis=2).sum(axis=1)
             after.append(planned.balancedness)
             before.append(

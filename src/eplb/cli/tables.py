@@ -50,6 +50,11 @@ def machine_facts(topology: eplb.Topology, num_experts: int, groups: int) -> tup
     return "machine", f"{text}; {counted(spare, 'redundant expert')} a layer"
 
 
+def split_facts(split: str) -> list[tuple[str, str]]:
+    """Return how replicas share tokens, unless they do as engines do by default."""
+    return [] if split == "even" else [("split", f"{split}: the best shares for each window")]
+
+
 def balance_table(summary: Summary, unseen: eplb.LoadTrace | None = None) -> Table:
     """Return the balancedness before and after, and what no placement exceeds."""
     trace, certificate = summary.trace, summary.plan.certificate
@@ -67,14 +72,14 @@ def balance_table(summary: Summary, unseen: eplb.LoadTrace | None = None) -> Tab
         plain = summary.ungrouped.certificate
         add("the same without groups", summary.before.balancedness, plain.balancedness, plain.best_balancedness)
     if trace.num_windows > 1:
-        _add_windows(add, summary.plan.placement, trace, "window by window")
+        _add_windows(add, summary, trace, "window by window")
     if unseen is not None:
-        _add_windows(add, summary.plan.placement, unseen, f"{unseen.num_windows} later windows, unseen")
+        _add_windows(add, summary, unseen, f"{unseen.num_windows} later windows, unseen")
     return table
 
 
-def _add_windows(add: Callable[..., None], placement: eplb.Placement, trace: eplb.LoadTrace, name: str) -> None:
-    before, after = balancedness_by_window(placement, trace)
+def _add_windows(add: Callable[..., None], summary: Summary, trace: eplb.LoadTrace, name: str) -> None:
+    before, after = balancedness_by_window(summary.plan.placement, trace, summary.split)
     add(f"{name}, on average", float(before.mean()), float(after.mean()))
     add(f"{name}, the worst", float(before.min()), float(after.min()))
 

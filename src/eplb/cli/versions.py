@@ -7,22 +7,17 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from eplb import __version__
 from eplb.cli.console import output
-from eplb.cli.plan import ONE_OBJECT
+from eplb.cli.options import JsonOutput
 from eplb.cli.tables import facts
 from eplb.errors import EplbError
 
 PACKAGES = ("numpy", "numba", "llvmlite", "torch", "typer", "rich")
 
 
-def versions_command(
-    json_output: Annotated[bool, typer.Option("--json", help=ONE_OBJECT)] = False,
-) -> None:
+def versions_command(json_output: JsonOutput = False) -> None:
     """Print what a bug report needs: versions, the machine, and where compiled code is kept."""
     found = versions()
     if json_output:

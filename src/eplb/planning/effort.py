@@ -29,6 +29,8 @@ class Effort:
         Swaps and re-grants of the search over windows.
     max_tries : int
         Swaps of a rank, and re-grants, that are worked out before one of them is made there.
+    max_splits : int
+        Changes in a row that are split exactly and do not pay, before a search for the weighted split ends.
     """
 
     tolerance: float
@@ -39,6 +41,7 @@ class Effort:
     max_visits: int
     max_exchanges: int
     max_tries: int
+    max_splits: int
 
 
 EFFORTS = {
@@ -51,6 +54,7 @@ EFFORTS = {
         max_visits=1_000,
         max_exchanges=32,
         max_tries=16,
+        max_splits=4,
     ),
     "balanced": Effort(
         tolerance=2e-4,
@@ -61,6 +65,7 @@ EFFORTS = {
         max_visits=1_000,
         max_exchanges=512,
         max_tries=32,
+        max_splits=12,
     ),
     "thorough": Effort(
         tolerance=1e-5,
@@ -71,6 +76,7 @@ EFFORTS = {
         max_visits=100_000,
         max_exchanges=4_096,
         max_tries=4_096,
+        max_splits=256,
     ),
 }
 

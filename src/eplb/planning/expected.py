@@ -17,6 +17,7 @@ from eplb.planning.layout import Layout, layout_of
 from eplb.planning.moving import PRICE_SHARE, Moving, least_gain_share
 from eplb.planning.outlook import Outlook
 from eplb.planning.searching import Search, applied, improve, timed
+from eplb.planning.sliding import slid_where_better
 from eplb.planning.stepping import moved
 from eplb.topology import Topology
 
@@ -44,6 +45,7 @@ def plan_expected(
     seed: int,
     layer_ids: NDArray[np.int64] | None,
     regrants: bool = True,
+    split: str = "even",
 ) -> Expected:
     """Return a placement that makes the expected largest rank load small: a new one, or `previous` and what pays."""
     bound_alone = previous is not None and moving.limited
@@ -52,7 +54,8 @@ def plan_expected(
     )
     layout = layout_of(topology, groups)
     means, bounds = _bounds(outlook, layout)
-    bounds = np.maximum(bounds, known.per_layer.lower_bound)
+    if split == "even" or (groups > 1 and layout.num_nodes > 1):  # else it may hold for the even split alone
+        bounds = np.maximum(bounds, known.per_layer.lower_bound)
     fresh_items = np.ascontiguousarray(fresh.physical_to_logical[:, layout.usable], dtype=np.int64)
     if previous is None:
         carried, homes = _from_nothing(fresh_items), homes_of(fresh, layout, groups)
@@ -73,7 +76,10 @@ def plan_expected(
         moving=moving,
         effort=effort,
         regrants=regrants,
+        split=split,
     )
+    if split == "weighted" and outlook.weights.size == 1:
+        fresh_items = slid_where_better(search, fresh_items, homes_of(fresh, layout, groups))
     if previous is None:
         found = improve(search, fresh_items)
         items, before = applied(fresh_items, found, found.num_steps), None

@@ -44,6 +44,12 @@ class Assumptions:
         return np.concatenate([self.recorded_share * recent, errors_share * recent, [self.forecast_share]])
 
 
+ASSUMED = {
+    "even": Assumptions(),
+    "weighted": Assumptions(spread=2.0),  # the split takes in all that is likely: what counts is the unlikely
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outlook:
     """Scenarios of each layer, scaled by a power of two so that sums stay in range.

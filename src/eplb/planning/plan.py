@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from eplb.planning.effort import effort_named
 from eplb.planning.expected import plan_expected
 from eplb.planning.known import plan_known
 from eplb.planning.moving import Moving
-from eplb.planning.outlook import Assumptions, outlook_of
+from eplb.planning.outlook import ASSUMED, outlook_of
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
 
@@ -85,8 +85,9 @@ def plan(
         topology (ranks keep their ids): experts that lost all their replicas are placed first, see `Plan.restored`.
     max_moves : int, optional
         Most moves over all layers, with `previous`. None: no limit.
-    split : {"even"}
-        How tokens are shared by the replicas of an expert.
+    split : {"even", "weighted"}, default "even"
+        How tokens are shared by the replicas of an expert: all alike; or as `eplb.split` does on the loads of the
+        moment. A placement made for that split hardly has to change: the split absorbs the drift.
     effort : {"fast", "balanced", "thorough"}
         Bounds on iterations. "fast": counts and packing. "balanced": refined until 0.02% from the bound, or the steps
         are used up. "thorough": until 0.001% from the bound, with some hundred times the steps.
@@ -141,8 +142,6 @@ def plan(
     """
     if split not in ("even", "weighted"):
         raise OptionError(f"split: expected 'even' or 'weighted', got {split!r}")
-    if split == "weighted":
-        raise NotImplementedError("split='weighted' is not built yet; use split='even'")
     bounds = effort_named(effort)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
         raise OptionError(f"seed: expected an integer of 0 to 2**64 - 1, got {seed!r}")
@@ -160,11 +159,12 @@ def plan(
     if previous is not None:
         check_previous(previous, windows.shape[1], windows.shape[2], layer_ids)
         layer_ids = previous.layer_ids
-    if len(windows) == 1 and previous is None and activation == 0:
+    if len(windows) == 1 and previous is None and activation == 0 and split == "even":
         placement, certificate = plan_known(windows[0], topology, groups, bounds, int(seed), layer_ids)
         return Plan(placement=placement, certificate=certificate)
-    outlook = outlook_of(windows, forecaster, Assumptions(recency=float(recency)), activation, math.ceil(horizon))
-    expected = plan_expected(outlook, topology, groups, previous, moving, bounds, int(seed), layer_ids)
+    assumptions = replace(ASSUMED[split], recency=float(recency))
+    outlook = outlook_of(windows, forecaster, assumptions, activation, math.ceil(horizon))
+    expected = plan_expected(outlook, topology, groups, previous, moving, bounds, int(seed), layer_ids, split=split)
     restored = expected.restored
     restored[:, 0] = expected.placement.layer_ids[restored[:, 0]]
     return Plan(

@@ -31,6 +31,7 @@ class Search:
     moving: Moving
     effort: Effort
     regrants: bool = True
+    split: str = "even"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,6 +62,7 @@ def _common(search: Search) -> tuple[Any, ...]:
 
 def improve(search: Search, items: NDArray[np.int64]) -> Found:
     """Search from `items` [L, P] on, each layer on its own."""
+    from eplb.kernels.split_windows import improve_split_layers
     from eplb.kernels.threads import over_layers
     from eplb.kernels.window_layers import improve_layers
 
@@ -71,13 +73,12 @@ def improve(search: Search, items: NDArray[np.int64]) -> Found:
         times=np.empty((num_layers, most + 1)),
         moves=np.empty((num_layers, most + 1), dtype=np.int64),
     )
-    moving = search.moving
-    limits = np.array(
-        [moving.most_moves, moving.most_received, search.regrants, search.effort.max_tries], dtype=np.int64
-    )
+    moving, weighted = search.moving, search.split == "weighted"
+    tries = search.effort.max_splits if weighted else search.effort.max_tries
+    limits = np.array([moving.most_moves, moving.most_received, search.regrants, tries], dtype=np.int64)
     options = (search.targets, search.prices, limits, items)
     over_layers(
-        improve_layers,
+        improve_split_layers if weighted else improve_layers,
         num_layers,
         (*_common(search), *options, found.steps, found.num_steps, found.times, found.moves),
         min_layers=max(1, SLOTS_WORTH_A_THREAD // search.layout.num_slots),
@@ -97,11 +98,13 @@ def applied(items: NDArray[np.int64], found: Found, taken: NDArray[np.int64]) ->
 
 def timed(search: Search, items: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the expected largest time and the moves of each layer, [L] and [L]."""
+    from eplb.kernels.split_windows import time_split_layers
     from eplb.kernels.threads import over_layers
     from eplb.kernels.window_layers import time_layers
 
     num_layers = len(items)
     times, moves = np.empty(num_layers), np.empty(num_layers, dtype=np.int64)
     received = np.empty((num_layers, search.layout.ranks.size), dtype=np.int64)
-    over_layers(time_layers, num_layers, (*_common(search), items, times, moves, received))
+    kernel = time_split_layers if search.split == "weighted" else time_layers
+    over_layers(kernel, num_layers, (*_common(search), items, times, moves, received))
     return times, moves

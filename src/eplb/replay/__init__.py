@@ -7,9 +7,11 @@ from eplb.replay.parts import RecordedTrace
 from eplb.replay.policies import ContiguousPolicy, OraclePolicy, Policy, StaticPolicy
 from eplb.replay.replay import replay
 from eplb.replay.result import Replay, Scores
+from eplb.replay.splits import SPLITS
 
 __all__ = [
     "POLICIES",
+    "SPLITS",
     "ContiguousPolicy",
     "DropInPolicy",
     "EplbPolicy",

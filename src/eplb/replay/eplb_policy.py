@@ -24,7 +24,7 @@ class EplbPolicy:
         As in `eplb.plan`; 0 moves for any gain.
     cost_per_activated_slot : float, default 0
         As in `eplb.plan`.
-    groups, effort, seed
+    groups, effort, seed, split
         As in `eplb.plan`.
     name : str, default "eplb"
         What results call it.
@@ -39,6 +39,7 @@ class EplbPolicy:
     groups: int = 1
     effort: str = "balanced"
     seed: int = 0
+    split: str = "even"
     name: str = "eplb"
 
     def place(
@@ -63,6 +64,7 @@ class EplbPolicy:
             move_cost=self.move_cost,
             cost_per_activated_slot=self.cost_per_activated_slot,
             forecast=self.forecast,
+            split=self.split,
             effort=self.effort,
             seed=self.seed,
         ).placement

@@ -12,7 +12,13 @@ POLICIES = ("contiguous", "static", "deepseek", "eplb", "oracle")
 
 
 def policy_named(
-    name: str, *, groups: int = 1, effort: str = "balanced", seed: int = 0, forecast: str | Forecaster = "auto"
+    name: str,
+    *,
+    groups: int = 1,
+    effort: str = "balanced",
+    seed: int = 0,
+    forecast: str | Forecaster = "auto",
+    split: str = "even",
 ) -> Policy:
     """Return the policy called `name`.
 
@@ -24,6 +30,8 @@ def policy_named(
         As in `eplb.plan`, for the policies that they mean something to.
     forecast : str or Forecaster, default "auto"
         For "eplb": what is expected of the next window, as in `eplb.plan`.
+    split : {"even", "weighted"}, default "even"
+        For "static", "eplb" and "oracle": what they plan for, as in `eplb.plan`.
 
     Raises
     ------
@@ -33,7 +41,7 @@ def policy_named(
     Examples
     --------
     >>> policy_named("static", effort="fast")
-    StaticPolicy(groups=1, effort='fast', seed=0, name='static')
+    StaticPolicy(groups=1, effort='fast', seed=0, split='even', name='static')
     """
     if not isinstance(name, str) or (name not in POLICIES and "=" not in name):
         raise OptionError(
@@ -42,11 +50,11 @@ def policy_named(
     if name == "contiguous":
         return ContiguousPolicy()
     if name == "static":
-        return StaticPolicy(groups=groups, effort=effort, seed=seed)
+        return StaticPolicy(groups=groups, effort=effort, seed=seed, split=split)
     if name == "deepseek":
         return deepseek_policy(groups)
     if name == "eplb":
-        return EplbPolicy(groups=groups, effort=effort, seed=seed, forecast=forecast)
+        return EplbPolicy(groups=groups, effort=effort, seed=seed, forecast=forecast, split=split)
     if name == "oracle":
-        return OraclePolicy(groups=groups, effort=effort, seed=seed)
+        return OraclePolicy(groups=groups, effort=effort, seed=seed, split=split)
     return drop_in_policy(name, groups)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from eplb.errors import InfeasibleError
+from eplb.errors import InfeasibleError, OptionError
 from eplb.forecasting import Mean
 from eplb.placement import Placement
 from eplb.planning import plan
@@ -91,7 +91,7 @@ class StaticPolicy:
 
     Parameters
     ----------
-    groups, effort, seed
+    groups, effort, seed, split
         As in `eplb.plan`.
     name : str, default "static"
         What results call it.
@@ -100,6 +100,7 @@ class StaticPolicy:
     groups: int = 1
     effort: str = "balanced"
     seed: int = 0
+    split: str = "even"
     name: str = "static"
 
     def place(
@@ -108,7 +109,9 @@ class StaticPolicy:
         """Return what is in force, or a plan of `history`."""
         if previous is not None:
             return previous
-        return plan(history, topology, groups=self.groups, effort=self.effort, seed=self.seed).placement
+        return plan(
+            history, topology, groups=self.groups, split=self.split, effort=self.effort, seed=self.seed
+        ).placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,7 @@ class OraclePolicy:
 
     Parameters
     ----------
-    groups, effort, seed
+    groups, effort, seed, split
         As in `eplb.plan`.
     name : str, default "oracle"
         What results call it.
@@ -128,14 +131,18 @@ class OraclePolicy:
     groups: int = 1
     effort: str = "balanced"
     seed: int = 0
+    split: str = "even"
     name: str = "oracle"
 
     def place(
         self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
     ) -> Placement:
         """Return a plan of the windows given, which are those to come: each counts alike, and nothing else does."""
+        if self.split not in ("even", "weighted"):
+            raise OptionError(f"split: expected 'even' or 'weighted', got {self.split!r}")
         windows = np.require(history.loads, np.float64, ["C", "A", "W"])
         alone = Assumptions(recency=1.0, recorded_share=1.0, forecast_share=0.0)
+        more: dict[str, Any] = {} if self.split == "even" else {"split": self.split}
         return plan_expected(
             outlook_of(windows, Mean(), alone, cost_per_activated_slot=0.0),
             topology,
@@ -145,4 +152,5 @@ class OraclePolicy:
             effort=effort_named(self.effort),
             seed=self.seed,
             layer_ids=history.layer_ids,
+            **more,
         ).placement

@@ -15,6 +15,7 @@ from eplb.replay.planner import Planner
 from eplb.replay.policies import Policy
 from eplb.replay.result import Replay
 from eplb.replay.scoring import Scoring
+from eplb.replay.splits import check_split
 from eplb.topology import Topology
 
 ROUNDING = 1e-9  # 0.29 * 100 is a little less than 29
@@ -58,8 +59,10 @@ def replay(
         1; 1: no limit. A policy that moves more is told of (`Replay.num_over_budget`), not stopped.
     max_moves_per_rank : int, optional
         Moves that each rank may receive in a replan, over all layers, >= 0. Default: no limit.
-    split : {"even"}
-        As in `eplb.evaluate`.
+    split : {"even", "weighted", "weighted-lagged"}, default "even"
+        How the replicas of an expert share its tokens where placements are scored: all alike; by the best weights of
+        each window (and of each step), as `eplb.evaluate` does; or by the weights that were best for the window before,
+        which hold for all steps of a window, as in an engine that does not solve for each batch.
     steps : LoadTrace or the like, optional
         The single steps whose sums the windows are, equally many for each. They are scored too: a sum over steps looks
         better balanced than its steps.
@@ -91,6 +94,7 @@ def replay(
     ([0.8, 1.0], [0], 0)
     """
     check_trace(trace)
+    check_split(split)
     _check_options(trace.num_windows, topology, policy, history, interval, first, max_moves_share, max_moves_per_rank)
     num_slots = topology.num_usable_slots * trace.num_layers
     max_moves = None if max_moves_share == 1 else math.floor(max_moves_share * num_slots + ROUNDING)
@@ -104,6 +108,7 @@ def replay(
     return Replay(
         policy=planner.name,
         sees_future=planner.sees_future,
+        split=split,
         first=first,
         interval=interval,
         history=history,

@@ -42,6 +42,8 @@ class Replay:
         Its name.
     sees_future : bool
         Whether it was shown the windows that it was scored on: a ceiling.
+    split : {"even", "weighted", "weighted-lagged"}
+        How replicas shared the tokens that were scored.
     first, interval, history : int
         First window that was scored; windows from one plan to the next; most windows a plan was shown.
     max_moves, max_moves_per_rank : int or None
@@ -64,6 +66,7 @@ class Replay:
 
     policy: str
     sees_future: bool
+    split: str
     first: int
     interval: int
     history: int

@@ -13,6 +13,7 @@ from eplb.evaluation import Evaluation, evaluate
 from eplb.placement import Placement
 from eplb.replay.parts import RecordedTrace, check_steps, part_of, spans
 from eplb.replay.result import Scores
+from eplb.replay.splits import SplitOfWindows, for_steps
 from eplb.topology import Topology
 
 
@@ -54,8 +55,8 @@ class Scoring:
         Windows, and the `num_steps` (each) that a window is the sum of, or None.
     topology : Topology
         The machine.
-    split : str
-        As in `eplb.evaluate`.
+    split : {"even", "weighted", "weighted-lagged"}
+        As in `replay`.
     advanced : callable
         Called after each window.
     """
@@ -70,19 +71,20 @@ class Scoring:
         advanced: Callable[[], None],
     ) -> None:
         self._trace, self._steps, self._num_steps = trace, steps, num_steps
-        self._split, self._advanced = split, advanced
+        self._split, self._advanced = SplitOfWindows(trace, split), advanced
         self._loads_per_window = trace.num_layers * max(trace.num_experts, topology.num_slots) * max(1, num_steps)
         self.windows = Tally(topology, trace.num_layers)
         self.steps = Tally(topology, trace.num_layers)
 
     def score(self, placement: Placement, first: int, last: int) -> None:
-        """Score windows `first` to `last` - 1 under `placement`."""
+        """Score windows `first` to `last` - 1, which follow those scored before, under `placement`."""
         for start, end in spans(first, last, self._loads_per_window):
             windows = part_of(self._trace, start, end)
-            self.windows.add(evaluate(placement, windows, self._split))
+            split = self._split.of(placement, windows, start)
+            self.windows.add(evaluate(placement, windows, split))
             if self._steps is not None:
                 steps = part_of(self._steps, start * self._num_steps, end * self._num_steps)
                 check_steps(windows, steps, start)
-                self.steps.add(evaluate(placement, steps, self._split))
+                self.steps.add(evaluate(placement, steps, for_steps(split, self._num_steps)))
             for _ in range(start, end):
                 self._advanced()

@@ -1,0 +1,100 @@
+"""The entries of the planner for the weighted split: improve the layers, and time a placement."""
+
+from eplb.kernels.arrays import Floats, Ints
+from eplb.kernels.compiling import kernel, part
+from eplb.kernels.split_board import SplitBoard, set_split_board, split_board_for
+from eplb.kernels.split_search import search_split
+from eplb.kernels.window_layers import MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES
+
+NUM_CUTS = 64
+
+
+@part
+def _set_layer(
+    board: SplitBoard, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
+) -> None:
+    """Put the loads of a layer on the board, and what each rank held (all, if `held_offsets` has no rank)."""
+    open_, before, num_experts = board.open, board.before, board.counts.size
+    board.loads[:] = scenarios
+    if activated.size > 0:
+        board.extras[:] = activated
+    for expert in range(num_experts):
+        home = homes[expert * homes.size // num_experts]
+        for rank in range(nodes.size):
+            open_[rank, expert] = home < 0 or home == nodes[rank]
+    before[:] = held_offsets.size == 1
+    for rank in range(held_offsets.size - 1):
+        for slot in range(held_offsets[rank], held_offsets[rank + 1]):
+            if held[slot] >= 0:
+                before[rank, held[slot]] = True
+
+
+@kernel
+def improve_split_layers(
+    first: int,
+    last: int,
+    scenarios: Floats,
+    activated: Floats,
+    weights: Floats,
+    offsets: Ints,
+    costs: Floats,
+    nodes: Ints,
+    homes: Ints,
+    held: Ints,
+    held_offsets: Ints,
+    targets: Floats,
+    prices: Floats,
+    limits: Ints,
+    items: Ints,
+    steps: Ints,
+    num_steps: Ints,
+    times: Floats,
+    moves: Ints,
+) -> None:
+    """Improve layers for the weighted split, as `window_layers.improve_layers` does for the even one."""
+    board = split_board_for(scenarios.shape[1], weights, offsets, 1.0 / costs, NUM_CUTS, activated.size > 0)
+    for layer in range(first, last):
+        extras = activated[layer] if activated.size > 0 else activated[0]
+        _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
+        start = set_split_board(board, items[layer])
+        num_steps[layer] = search_split(
+            board,
+            start,
+            targets[layer],
+            prices[layer],
+            limits[MAX_MOVES],
+            limits[MAX_RECEIVED],
+            limits[REGRANTS] > 0,
+            limits[TRIES],
+            steps[layer],
+            times[layer],
+            moves[layer],
+        )
+
+
+@kernel
+def time_split_layers(
+    first: int,
+    last: int,
+    scenarios: Floats,
+    activated: Floats,
+    weights: Floats,
+    offsets: Ints,
+    costs: Floats,
+    nodes: Ints,
+    homes: Ints,
+    held: Ints,
+    held_offsets: Ints,
+    items: Ints,
+    times: Floats,
+    moves: Ints,
+    received: Ints,
+) -> None:
+    """Fill expected times under the weighted split, moves and receipts, as `window_layers.time_layers` does."""
+    board = split_board_for(scenarios.shape[1], weights, offsets, 1.0 / costs, 1, activated.size > 0)
+    for layer in range(first, last):
+        extras = activated[layer] if activated.size > 0 else activated[0]
+        _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
+        times[layer] = set_split_board(board, items[layer])
+        moves[layer] = board.received.sum()
+        received[layer] = board.received
