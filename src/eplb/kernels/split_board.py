@@ -53,6 +53,10 @@ class SplitBoard(NamedTuple):
     """Room for what each rank has to do besides, [R]."""
     flow: Floats
     """Room for a flow, [P]."""
+    order: Ints
+    """The scenarios in the order in which they are split, [S]: those first that tell most about a change, by `told`."""
+    told: Floats
+    """By how much each was above its bound when it was last split, weighted, [S]."""
     cuts: Cuts
     """Sets of ranks that bound the split."""
 
@@ -85,6 +89,8 @@ def split_board_for(
         no_holders(num_experts, num_slots, num_ranks),
         np.zeros(num_ranks),
         np.empty(num_slots),
+        np.empty(num_scenarios, np.int64),
+        np.empty(num_scenarios),
         no_cuts(num_cuts, num_ranks, num_experts, num_scenarios),
     )
 
@@ -111,6 +117,9 @@ def set_split_board(board: SplitBoard, items: Ints) -> float:
     board.cuts.clock[0] = 0
     board.tight[0] = True
     _add(board, 0)
+    for s in range(board.weights.size):
+        board.order[s], board.told[s] = s, board.weights[s]
+    _sort_order(board.order, board.told)
     bounds = np.zeros(board.weights.size)
     return split_scenarios(board, bounds, np.inf)
 
@@ -130,14 +139,28 @@ def split_scenarios(board: SplitBoard, bounds: Floats, limit: float) -> float:
     total = 0.0
     for s in range(weights.size):
         total += weights[s] * bounds[s]
-    for s in range(weights.size):
+    for s in board.order:
         if board.extras.size > 0:
             _fill_fixed(board, s)
         levels[s] = level_ranks(by_scenario[s], fixed, speeds, holders, False, bounds[s], flow, tight[s])
-        total += weights[s] * (levels[s] - bounds[s])
+        board.told[s] = weights[s] * (levels[s] - bounds[s])
+        total += board.told[s]
         if total >= limit:
-            return np.inf
-    return total
+            break
+    _sort_order(board.order, board.told)
+    return np.inf if total >= limit else total
+
+
+@part
+def _sort_order(order: Ints, told: Floats) -> None:
+    """Sort the scenarios by what they told, the most first; equal ones stay in order."""
+    for k in range(1, order.size):
+        s = order[k]
+        j = k - 1
+        while j >= 0 and told[order[j]] < told[s]:
+            order[j + 1] = order[j]
+            j -= 1
+        order[j + 1] = s
 
 
 @part

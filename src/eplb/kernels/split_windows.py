@@ -6,7 +6,7 @@ from eplb.kernels.split_board import SplitBoard, set_split_board, split_board_fo
 from eplb.kernels.split_search import search_split
 from eplb.kernels.window_layers import MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES
 
-NUM_CUTS = 64
+NUM_CUTS = 256  # more than scenarios, or they would drive each other out
 
 
 @part

@@ -54,7 +54,7 @@ EFFORTS = {
         max_visits=1_000,
         max_exchanges=32,
         max_tries=16,
-        max_splits=4,
+        max_splits=8,
     ),
     "balanced": Effort(
         tolerance=2e-4,
@@ -65,7 +65,7 @@ EFFORTS = {
         max_visits=1_000,
         max_exchanges=512,
         max_tries=32,
-        max_splits=12,
+        max_splits=32,
     ),
     "thorough": Effort(
         tolerance=1e-5,
@@ -76,7 +76,7 @@ EFFORTS = {
         max_visits=100_000,
         max_exchanges=4_096,
         max_tries=4_096,
-        max_splits=256,
+        max_splits=48,
     ),
 }
 
