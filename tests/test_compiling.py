@@ -214,7 +214,7 @@ def test_other_kernels_get_another_folder(install):
 def test_numbas_own_cache_folder_is_given_back(install):
     """Other users of numba in the process keep the folder they had."""
     code = "import numba; print(numba.config.CACHE_DIR == 'theirs')"
-    decorate = "from numba import config; config.CACHE_DIR = 'theirs'; import eplb.kernels.layers;"
+    decorate = "from numba import config; config.CACHE_DIR = 'theirs'; import eplb.kernels.known.layers;"
     assert install.run(decorate + code, HOME=install.folder)[0] == "True"
 
 

@@ -137,7 +137,7 @@ def test_arrows_point_down(path):
 def test_the_house_is_not_empty():
     """The checks run over the whole package."""
     names = {module_name(path) for path in MODULES}
-    assert {"topology", "planning.plan", "kernels.packing", "cli.plan", "deepseek", "__init__"} <= names
+    assert {"topology", "planning.plan", "kernels.known.packing", "cli.plan", "deepseek", "__init__"} <= names
 
 
 def test_files_are_short():
@@ -182,12 +182,12 @@ def test_nothing_is_left_undone_or_tied_to_a_machine():
         ("dispatch.split", "from eplb.engines import vllm", "only cli imports engines"),
         ("deepseek", "from eplb.planning import plan", "stands beside planning"),
         ("reading", "import eplb.planning.plan", "stands beside planning"),
-        ("planning.plan", "from eplb.kernels.packing import pack", "where they are first needed"),
-        ("kernels.packing", "from eplb.topology import Topology", "kernels import other kernels alone"),
-        ("kernels.packing", "from eplb.errors import OptionError", "kernels import other kernels alone"),
-        ("kernels.packing", "from scipy.optimize import milp", "kernels import numpy and numba alone"),
-        ("kernels.packing", "import llvmlite.binding", "kernels import numpy and numba alone"),
-        ("kernels.packing", "def f():\n    import torch", "kernels import numpy and numba alone"),
+        ("planning.plan", "from eplb.kernels.known.packing import pack", "where they are first needed"),
+        ("kernels.known.packing", "from eplb.topology import Topology", "kernels import other kernels alone"),
+        ("kernels.known.packing", "from eplb.errors import OptionError", "kernels import other kernels alone"),
+        ("kernels.known.packing", "from scipy.optimize import milp", "kernels import numpy and numba alone"),
+        ("kernels.known.packing", "import llvmlite.binding", "kernels import numpy and numba alone"),
+        ("kernels.known.packing", "def f():\n    import torch", "kernels import numpy and numba alone"),
         ("planning.plan", "import numba", "only kernels import numba at module level"),
         (
             "planning.plan",
@@ -210,12 +210,15 @@ def test_an_arrow_that_points_up_is_found(module, source, rule):
     [
         ("cli.plan", "import typer\nimport eplb\nfrom eplb.engines import vllm\nfrom eplb.replay import replay"),
         ("replay.step", "import eplb\nfrom eplb.planning import plan\nfrom . import policy"),
-        ("planning.plan", "from eplb.topology import Topology\ndef f():\n    from eplb.kernels.packing import pack"),
+        (
+            "planning.plan",
+            "from eplb.topology import Topology\ndef f():\n    from eplb.kernels.known.packing import pack",
+        ),
         (
             "deepseek",
             "from eplb.topology import Topology\ndef f():\n    from eplb.planning import plan\n    import torch",
         ),
-        ("kernels.packing", "import math\nimport numba\nfrom eplb.kernels.compiling import part"),
+        ("kernels.known.packing", "import math\nimport numba\nfrom eplb.kernels.compiling import part"),
         ("kernels.threads", "from eplb.errors import OptionError"),
         ("kernels.compiling", "import llvmlite.binding"),
         ("dispatch.operators", "if TYPE_CHECKING:\n    import torch"),

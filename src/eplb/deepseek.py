@@ -146,7 +146,7 @@ def replicate_experts(weight: Any, num_phy: int) -> tuple[Any, Any, Any]:
     >>> phy2log.tolist(), rank.tolist(), logcnt.tolist()
     ([[0, 1, 1, 1, 2, 2]], [[0, 0, 1, 2, 0, 1]], [[1, 3, 2]])
     """
-    from eplb.kernels.replication import replicate_layers
+    from eplb.kernels.drop_in.replication import replicate_layers
     from eplb.kernels.threads import over_layers
 
     weights = _Weights.read(weight)
@@ -201,7 +201,7 @@ def replication_fixup(weight: Any, logcnt: Any, steps: int | None = 1, strict: b
     >>> replication_fixup(np.array([[90.0, 20.0, 10.0]]), np.array([[1, 3, 1]])).tolist()
     [[2, 2, 1]]
     """
-    from eplb.kernels.replication import fix_up_layers
+    from eplb.kernels.drop_in.replication import fix_up_layers
     from eplb.kernels.threads import over_layers
 
     weights = _Weights.read(weight)
@@ -251,7 +251,7 @@ def balanced_packing(weight: Any, num_packs: int) -> tuple[Any, Any]:
     >>> pack_index.tolist(), rank_in_pack.tolist()
     ([[0, 1, 1, 0, 0, 1]], [[0, 0, 1, 1, 2, 2]])
     """
-    from eplb.kernels.deepseek import pack_layers
+    from eplb.kernels.drop_in.deepseek import pack_layers
     from eplb.kernels.threads import over_layers
 
     weights = _Weights.read(weight)
@@ -269,7 +269,7 @@ def balanced_packing(weight: Any, num_packs: int) -> tuple[Any, Any]:
 def _rebalance(
     values: Array, num_replicas: int, num_groups: int, num_nodes: int, num_gpus: int, fix_up: bool
 ) -> tuple[Array, Array, Array]:
-    from eplb.kernels.deepseek import invert_layers, rebalance_layers
+    from eplb.kernels.drop_in.deepseek import invert_layers, rebalance_layers
     from eplb.kernels.threads import over_layers
 
     num_layers = len(values)

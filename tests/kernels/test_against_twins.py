@@ -9,8 +9,8 @@ import eplb
 from eplb import Topology
 from eplb.kernels.arrays import Cell
 from eplb.kernels.counts import distinct_slots, highest_averages
+from eplb.kernels.known.packing import pack_level, separate_replicas
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.packing import pack_level, separate_replicas
 from tests import reference
 
 HOSTILE = st.one_of(

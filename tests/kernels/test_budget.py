@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eplb import Topology
-from eplb.kernels.budget import share_moves
+from eplb.kernels.windows.budget import share_moves
 from tests import reference
 
 UNLIMITED = 2**62

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eplb.kernels.carry import carry_layers
+from eplb.kernels.windows.carry import carry_layers
 from tests import reference
 
 SEEDS = st.integers(0, 2**32 - 1)

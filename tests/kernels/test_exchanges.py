@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from eplb import Topology
-from eplb.kernels.exchanges import regrant_change, swap_change, swap_hopes
+from eplb.kernels.windows.exchanges import regrant_change, swap_change, swap_hopes
 from tests import reference
 
 SCALED = st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1.0, 0.5, 0.25, 1e-300, 5e-324]))

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eplb.kernels.holders import find_holders, no_holders
-from eplb.kernels.locality import localise_layers, place_shared
-from eplb.kernels.split_layers import split_layers
-from eplb.kernels.ways import find_homes, no_ways
+from eplb.kernels.split.holders import find_holders, no_holders
+from eplb.kernels.split.layers import split_layers
+from eplb.kernels.split.locality import localise_layers, place_shared
+from eplb.kernels.split.ways import find_homes, no_ways
 from tests.reference_locality import fewest_leaving, leaving_of, rank_times
 
 SEEDS = st.integers(0, 2**32 - 1)

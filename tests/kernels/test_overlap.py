@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eplb.kernels.overlap import assign, rename_layers, settle_layers
+from eplb.kernels.windows.overlap import assign, rename_layers, settle_layers
 from tests import reference
 
 COSTS = st.one_of(st.integers(-4, 4).map(float), st.floats(-1e6, 1e6))

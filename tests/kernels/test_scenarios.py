@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from eplb import Topology
 from eplb.forecasting import Exponential, forecaster_named
-from eplb.kernels.scenario_bounds import bound_layers
-from eplb.kernels.scenarios import scale_windows
+from eplb.kernels.windows.bounds import bound_layers
+from eplb.kernels.windows.scenarios import scale_windows
 from eplb.planning.layout import layout_of
 from eplb.planning.outlook import ALL_ZERO, Assumptions, outlook_of
 from tests import reference

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eplb import Topology
-from eplb.kernels.window_layers import apply_layers, improve_layers, time_layers
+from eplb.kernels.windows.layers import apply_layers, improve_layers, time_layers
 from tests import reference
 
 UNLIMITED = 2**62

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import eplb
 from eplb import InfeasibleError, Placement, Topology
-from eplb.kernels.window_layers import improve_layers
+from eplb.kernels.windows.layers import improve_layers
 from tests.planning.draws import LIMITS, replans
 from tests.planning.soundness import (
     assert_certified,

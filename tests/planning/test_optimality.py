@@ -7,8 +7,8 @@ import pytest
 
 import eplb
 from eplb import InfeasibleError, Topology
-from eplb.kernels.bounds import close_bound, simple_bound
-from eplb.kernels.cell import start_cell
+from eplb.kernels.known.bounds import close_bound, simple_bound
+from eplb.kernels.known.cell import start_cell
 from tests.planning.soundness import assert_sound
 from tests.reference import optimum
 

@@ -84,7 +84,7 @@ def split(
     `eplb.dispatch.solve_split` for its proof. Where several splits are optimal: experts are taken in order, each is
     shared out in proportion to the room that its ranks (ascending) have left, and only what is then above the optimum
     moves on. Slots of one expert on one rank get the same. An expert without tokens is shared evenly. With sources, a
-    flow of least cost then places the tokens anew, in some ten times as long; see `eplb.kernels.ways`.
+    flow of least cost then places the tokens anew, in some ten times as long; see `eplb.kernels.split.ways`.
 
     Examples
     --------
@@ -196,8 +196,8 @@ def _solve(
     sources: NDArray[np.float64] | None,
     whole: bool,
 ) -> Split:
-    from eplb.kernels.locality import localise_layers
-    from eplb.kernels.split_layers import split_layers
+    from eplb.kernels.split.layers import split_layers
+    from eplb.kernels.split.locality import localise_layers
     from eplb.kernels.threads import over_layers
 
     topology = placement.topology

@@ -62,8 +62,8 @@ class Auto:
 
     def forecast_and_choice(self, loads: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return the forecasts [T, L, E] and which of the candidates made each [T, L]; their number: `DriftAware`."""
-        from eplb.kernels.forecasts import backtested_layers
         from eplb.kernels.threads import over_layers
+        from eplb.kernels.windows.forecasts import backtested_layers
 
         windows = windows_of(loads)
         decays, pulls = (np.array(column, dtype=np.float64) for column in zip(*self.candidates, strict=True))

@@ -48,6 +48,6 @@ class DriftAware:
 
     def forecast(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return forecasts [T, L, E]; see `Forecaster`. O(T L E)."""
-        from eplb.kernels.forecasts import drifting_layers
+        from eplb.kernels.windows.forecasts import drifting_layers
 
         return over_windows(drifting_layers, loads, float(self.slowest))

@@ -47,7 +47,7 @@ class Exponential:
 
     def forecast(self, loads: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return forecasts [T, L, E]; see `Forecaster`. O(T L E)."""
-        from eplb.kernels.forecasts import discounted_layers
+        from eplb.kernels.windows.forecasts import discounted_layers
 
         return over_windows(discounted_layers, loads, float(self.decay), float(self.pull))
 

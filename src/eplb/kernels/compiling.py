@@ -120,8 +120,8 @@ def cache_folder() -> Path | None:
 
 def _kernels_digest() -> str:
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.name.encode() + file.read_bytes())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(str(file.relative_to(Path(__file__).parent)).encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -72,8 +72,8 @@ def carry(previous: Placement, layout: Layout, outlook: Outlook, homes: NDArray[
         return Carried(
             held=held, held_offsets=held_offsets, items=held.copy(), restored=np.zeros((0, 2), dtype=np.int64)
         )
-    from eplb.kernels.carry import carry_layers
     from eplb.kernels.threads import over_layers
+    from eplb.kernels.windows.carry import carry_layers
 
     items = np.empty((num_layers, layout.num_slots), dtype=np.int64)
     lost = np.empty((num_layers, num_experts), dtype=np.bool_)

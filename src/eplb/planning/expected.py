@@ -119,8 +119,8 @@ def _placement(
 
 def _bounds(outlook: Outlook, layout: Layout) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the expected mean rank time and a bound on the expected largest, [L] and [L], scaled."""
-    from eplb.kernels.scenario_bounds import bound_layers
     from eplb.kernels.threads import over_layers
+    from eplb.kernels.windows.bounds import bound_layers
 
     means, bounds = np.empty(len(outlook.means)), np.empty(len(outlook.means))
     args = (outlook.scenarios, outlook.activated, outlook.weights, layout.offsets, layout.costs, means, bounds)

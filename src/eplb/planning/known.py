@@ -24,7 +24,7 @@ def plan_known(
     layer_ids: NDArray[np.int64] | None,
 ) -> tuple[Placement, Certificate]:
     """Return a placement for `loads` [L, E] that makes the largest rank load of each layer small, with its proof."""
-    from eplb.kernels.layers import plan_layers
+    from eplb.kernels.known.layers import plan_layers
     from eplb.kernels.threads import over_layers
 
     num_layers, num_experts = loads.shape
@@ -56,7 +56,7 @@ def _choices(
     num_layers, num_experts = loads.shape
     if machine.num_nodes == 1:
         return np.zeros((num_layers, 1, 1), dtype=np.int64), np.zeros((num_layers, 1)), np.zeros(num_layers)
-    from eplb.kernels.groups import spread_layers
+    from eplb.kernels.known.groups import spread_layers
     from eplb.kernels.threads import over_layers
 
     choices = np.zeros((num_layers, effort.max_choices, groups), dtype=np.int64)

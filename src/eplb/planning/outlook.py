@@ -103,8 +103,8 @@ def outlook_of(
     the error that was made in the forecast of each window, 1 to `ahead` windows before it. One window is its own and
     only scenario. Windows that weigh less than a thousandth of the newest are seen by the forecaster alone.
     """
-    from eplb.kernels.scenarios import scale_windows, spread_scenarios
     from eplb.kernels.threads import over_layers
+    from eplb.kernels.windows.scenarios import scale_windows, spread_scenarios
 
     num_windows, num_layers, num_experts = windows.shape
     scaled, exponents = np.empty_like(windows), np.empty(num_layers, dtype=np.int64)

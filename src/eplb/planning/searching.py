@@ -62,9 +62,9 @@ def _common(search: Search) -> tuple[Any, ...]:
 
 def improve(search: Search, items: NDArray[np.int64]) -> Found:
     """Search from `items` [L, P] on, each layer on its own."""
-    from eplb.kernels.split_windows import improve_split_layers
+    from eplb.kernels.split.windows import improve_split_layers
     from eplb.kernels.threads import over_layers
-    from eplb.kernels.window_layers import improve_layers
+    from eplb.kernels.windows.layers import improve_layers
 
     num_layers, most = len(items), search.effort.max_exchanges
     found = Found(
@@ -89,7 +89,7 @@ def improve(search: Search, items: NDArray[np.int64]) -> Found:
 def applied(items: NDArray[np.int64], found: Found, taken: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return `items` [L, P] after the first `taken` [L] steps of each layer."""
     from eplb.kernels.threads import over_layers
-    from eplb.kernels.window_layers import apply_layers
+    from eplb.kernels.windows.layers import apply_layers
 
     result: NDArray[np.int64] = items.copy()
     over_layers(apply_layers, len(items), (found.steps, taken, result), min_layers=len(items))
@@ -98,9 +98,9 @@ def applied(items: NDArray[np.int64], found: Found, taken: NDArray[np.int64]) ->
 
 def timed(search: Search, items: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the expected largest time and the moves of each layer, [L] and [L]."""
-    from eplb.kernels.split_windows import time_split_layers
+    from eplb.kernels.split.windows import time_split_layers
     from eplb.kernels.threads import over_layers
-    from eplb.kernels.window_layers import time_layers
+    from eplb.kernels.windows.layers import time_layers
 
     num_layers = len(items)
     times, moves = np.empty(num_layers), np.empty(num_layers, dtype=np.int64)

@@ -13,7 +13,7 @@ def slid_where_better(search: Search, items: NDArray[np.int64], homes: NDArray[n
 
     Groups stay on the nodes `homes` [L, G].
     """
-    from eplb.kernels.sliding import slide_layers
+    from eplb.kernels.split.sliding import slide_layers
     from eplb.kernels.threads import over_layers
 
     layout, means = search.layout, search.outlook.means

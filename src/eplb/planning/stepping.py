@@ -18,8 +18,8 @@ def moved(
 
     A fresh plan (if any), renamed to overlap the old one, takes the place of a layer where it is better for its moves.
     """
-    from eplb.kernels.overlap import settle_layers
     from eplb.kernels.threads import over_layers
+    from eplb.kernels.windows.overlap import settle_layers
 
     found = improve(search, carried.items)
     before = found.times[:, 0].copy()
@@ -37,8 +37,8 @@ def moved(
 
 def _shared(search: Search, carried: Carried, found: Found) -> NDArray[np.int64]:
     """Return how many steps of each layer to do, so that all layers together stay within the limits, [L]."""
-    from eplb.kernels.budget import share_moves
     from eplb.kernels.compiling import ensure_compiled
+    from eplb.kernels.windows.budget import share_moves
 
     taken = np.zeros(len(carried.items), dtype=np.int64)
     received = np.zeros(search.layout.ranks.size, dtype=np.int64)
@@ -70,8 +70,8 @@ def _replace_where_better(
     search: Search, items: NDArray[np.int64], before: NDArray[np.float64], fresh: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Put layers of a fresh plan, renamed, into `items` where that is worth its moves; return where, [L]."""
-    from eplb.kernels.overlap import rename_layers
     from eplb.kernels.threads import over_layers
+    from eplb.kernels.windows.overlap import rename_layers
 
     renamed = fresh.copy()
     layout = search.layout

@@ -3,12 +3,12 @@
 import numpy as np
 
 from eplb.kernels.arrays import Cell, Floats, Ints, Seeds
-from eplb.kernels.bounds import close_bound
 from eplb.kernels.compiling import part
 from eplb.kernels.counts import distinct_slots, highest_averages
+from eplb.kernels.known.bounds import close_bound
+from eplb.kernels.known.packing import order_by_share, pack, pack_level, separate_replicas
+from eplb.kernels.known.refinement import exchange, refine, regrant
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.packing import order_by_share, pack, pack_level, separate_replicas
-from eplb.kernels.refinement import exchange, refine, regrant
 from eplb.kernels.totals import NONE, first_least, largest_of
 
 KICKS = np.int64(4)  # changes made to disturb a plan, at most

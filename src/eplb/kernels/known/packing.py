@@ -4,8 +4,8 @@ import numpy as np
 
 from eplb.kernels.arrays import Cell, Floats, Ints
 from eplb.kernels.compiling import part
+from eplb.kernels.known.tournament import OUT, begin, replay, seats
 from eplb.kernels.ordering import order_descending
-from eplb.kernels.tournament import OUT, begin, replay, seats
 
 
 @part

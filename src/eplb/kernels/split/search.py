@@ -7,8 +7,8 @@ import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import part
-from eplb.kernels.split_board import SplitBoard, change_of, learn_cuts, put, settle, split_scenarios
-from eplb.kernels.split_candidates import (
+from eplb.kernels.split.board import SplitBoard, change_of, learn_cuts, put, settle, split_scenarios
+from eplb.kernels.split.candidates import (
     Candidates,
     Terms,
     drop_first,

@@ -2,9 +2,9 @@
 
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.split_board import SplitBoard, set_split_board, split_board_for
-from eplb.kernels.split_search import search_split
-from eplb.kernels.window_layers import MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES
+from eplb.kernels.split.board import SplitBoard, set_split_board, split_board_for
+from eplb.kernels.split.search import search_split
+from eplb.kernels.windows.layers import MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES
 
 NUM_CUTS = 256  # more than scenarios, or they would drive each other out
 

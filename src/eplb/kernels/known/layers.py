@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 from eplb.kernels.arrays import Cell, Floats, Ints
-from eplb.kernels.bounds import simple_bound
-from eplb.kernels.cell import MAX_STEPS, search_cell, start_cell
 from eplb.kernels.compiling import kernel, part
+from eplb.kernels.known.bounds import simple_bound
+from eplb.kernels.known.cell import MAX_STEPS, search_cell, start_cell
 from eplb.kernels.scaling import scale_loads
 from eplb.kernels.totals import largest_of, speed_of, total_of
 

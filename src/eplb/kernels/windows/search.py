@@ -3,10 +3,10 @@
 import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
-from eplb.kernels.board import Board, do_regrant, do_swap, expected_time
-from eplb.kernels.candidates import Limits, best_regrant, best_swap, still_pays
 from eplb.kernels.compiling import part
-from eplb.kernels.slopes import fill_slopes, no_slopes
+from eplb.kernels.windows.board import Board, do_regrant, do_swap, expected_time
+from eplb.kernels.windows.candidates import Limits, best_regrant, best_swap, still_pays
+from eplb.kernels.windows.slopes import fill_slopes, no_slopes
 
 CLEARLY = 1e-12  # a step must gain more than rounding, in parts of the expected time
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import part
-from eplb.kernels.holders import Holders
+from eplb.kernels.split.holders import Holders
 
 FAR = 2**60  # there is no way
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 
 from eplb.kernels.arrays import Bools, Floats, Ints
-from eplb.kernels.board import newly
 from eplb.kernels.compiling import part
-from eplb.kernels.cuts import Change, bound_change
-from eplb.kernels.split_board import FAR, SplitBoard, change_of
+from eplb.kernels.split.board import FAR, SplitBoard, change_of
+from eplb.kernels.split.cuts import Change, bound_change
 from eplb.kernels.totals import NONE
+from eplb.kernels.windows.board import newly
 
 NUM_CANDIDATES = 48
 NUM_EXPERTS = 8  # that are considered for a rank's slots

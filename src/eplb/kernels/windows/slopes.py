@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
-from eplb.kernels.board import Board
 from eplb.kernels.compiling import part
 from eplb.kernels.ordering import order_descending
+from eplb.kernels.windows.board import Board
 
 
 class Slopes(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.replication import FLOAT32_BITS, Floats, Ints, average, heap_of, replicate, rounded, sift_down
+from eplb.kernels.drop_in.replication import FLOAT32_BITS, Floats, Ints, average, heap_of, replicate, rounded, sift_down
 
 
 @part

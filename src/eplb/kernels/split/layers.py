@@ -6,8 +6,8 @@ import numpy as np
 
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.holders import Holders, find_holders, no_holders
-from eplb.kernels.levelling import level_ranks
+from eplb.kernels.split.holders import Holders, find_holders, no_holders
+from eplb.kernels.split.levelling import level_ranks
 from eplb.kernels.totals import largest_of
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import part
-from eplb.kernels.holders import Holders
+from eplb.kernels.split.holders import Holders
 
 NEGLIGIBLE = 2.0**-44  # of what a rank has time for: less than that above the level is rounding
 ROUNDS = 8  # times that rounding is looked after

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from eplb.kernels.arrays import Bools, Floats, Ints
-from eplb.kernels.board import Board, newly
 from eplb.kernels.compiling import part
-from eplb.kernels.exchanges import regrant_change, swap_change, swap_hopes
-from eplb.kernels.slopes import Slopes
 from eplb.kernels.totals import NONE
+from eplb.kernels.windows.board import Board, newly
+from eplb.kernels.windows.exchanges import regrant_change, swap_change, swap_hopes
+from eplb.kernels.windows.slopes import Slopes
 
 
 class Limits(NamedTuple):

@@ -6,10 +6,10 @@ import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.holders import Holders, find_holders, no_holders
-from eplb.kernels.levelling import ALMOST
-from eplb.kernels.split_layers import _exponent, _scale, _share, _share_tokens
-from eplb.kernels.ways import Ways, find_homes, no_ways, place_waiting, put
+from eplb.kernels.split.holders import Holders, find_holders, no_holders
+from eplb.kernels.split.layers import _exponent, _scale, _share, _share_tokens
+from eplb.kernels.split.levelling import ALMOST
+from eplb.kernels.split.ways import Ways, find_homes, no_ways, place_waiting, put
 
 LIFT = 2.0**-45  # of what a rank has: more room than rounding can need
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
-from eplb.kernels.bounds import level_bound
 from eplb.kernels.compiling import kernel
 from eplb.kernels.counts import distinct_slots, highest_averages, largest_average
+from eplb.kernels.known.bounds import level_bound
 from eplb.kernels.ordering import order_descending
 from eplb.kernels.totals import speed_of
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
-from eplb.kernels.board import Board, expected_time, set_board
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.search import search_board
+from eplb.kernels.windows.board import Board, expected_time, set_board
+from eplb.kernels.windows.search import search_board
 
 # entries of `limits`
 MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES = 0, 1, 2, 3

@@ -6,9 +6,9 @@ import numpy as np
 
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import part
-from eplb.kernels.cuts import Change, Cuts, add_cut, apply_change, no_cuts
-from eplb.kernels.holders import Holders, find_holders, no_holders
-from eplb.kernels.levelling import level_ranks
+from eplb.kernels.split.cuts import Change, Cuts, add_cut, apply_change, no_cuts
+from eplb.kernels.split.holders import Holders, find_holders, no_holders
+from eplb.kernels.split.levelling import level_ranks
 from eplb.kernels.totals import NONE
 
 FAR = 1e-9  # a scenario that is nearer to the mean than that, in parts of it, has nothing to gain

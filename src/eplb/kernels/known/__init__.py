@@ -1,0 +1,1 @@
+"""Planning loads that are known: replicas, packing, refinement, and bounds."""

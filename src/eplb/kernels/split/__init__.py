@@ -1,0 +1,1 @@
+"""The exact weighted split of tokens over replicas, and the search for placements that are made for it."""
