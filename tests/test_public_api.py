@@ -30,12 +30,14 @@ PUBLIC = [
     "TopologyError",
     "TraceStore",
     "balanced_packing",
+    "dispatch",
     "evaluate",
     "plan",
     "rebalance_experts",
     "replay",
     "replicate_experts",
     "replication_fixup",
+    "split",
     "warm_up",
 ]
 
@@ -45,7 +47,8 @@ SIGNATURES = {
         "max_moves_per_rank=None, move_cost=None, horizon=1.0, cost_per_activated_slot=0.0, forecast='auto', "
         "recency=0.9)"
     ),
-    "evaluate": "(placement, loads, split='even', *, cost_per_activated_slot=0.0)",
+    "evaluate": "(placement, loads, split='even', *, cost_per_activated_slot=0.0, whole_tokens=False)",
+    "split": "(placement, loads, *, fixed_costs=None, source_loads=None)",
     "rebalance_experts": "(weight, num_replicas, num_groups, num_nodes, num_gpus, policy='fixup')",
     "replicate_experts": "(weight, num_phy)",
     "balanced_packing": "(weight, num_packs)",

@@ -48,9 +48,9 @@ def refused(invoke, *args):
 
 
 def replays(trace, *names, split="even", **options):
-    """Return replays of `trace` under the policies of these names, which plan for the even split or for weights."""
+    """Return replays of `trace` under the policies of these names, which plan for weights if these are in time."""
     topology = eplb.Topology(num_ranks=4, slots_per_rank=3)
-    planned = "even" if split == "even" else "weighted"
+    planned = "weighted" if split == "weighted" else "even"
     return [replay(trace, topology, policy_named(name, split=planned), split=split, **options) for name in names]
 
 
@@ -219,10 +219,10 @@ def test_each_forecast_is_a_row(invoke, loads_file):
 
 
 @pytest.mark.parametrize(
-    ("split", "planned"), [("even", "even"), ("weighted", "weighted"), ("weighted-lagged", "weighted")]
+    ("split", "planned"), [("even", "even"), ("weighted", "weighted"), ("weighted-lagged", "even")]
 )
 def test_policies_plan_for_weights_where_weights_are_scored(invoke, loads_file, monkeypatch, split, planned):
-    """Whether these come in time or late."""
+    """Of this very window; for those of a window before, they plan as for even shares, which does better."""
     asked = {}
     monkeypatch.setattr("eplb.cli.replay_policies.policy_named", lambda name, **more: asked.update(more) or FIXED)
     replayed_json(invoke, loads_file, *SMALL, "--policy", "eplb", "--effort", "fast", "--split", split)

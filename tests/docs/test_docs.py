@@ -149,20 +149,10 @@ def test_planning_tells_the_efforts_as_they_are():
         target, *limits = (cell.replace(",", "").strip() for cell in cells.split("|"))
         limits_of = (
             *("max_steps", "max_recounts", "max_restarts", "max_choices", "max_visits"),
-            *("max_exchanges", "max_tries"),
+            *("max_exchanges", "max_tries", "max_splits"),
         )
         assert float(target.rstrip("%") or 0) / 100 == pytest.approx(effort.tolerance)
         assert [int(limit) for limit in limits] == [getattr(effort, limit) for limit in limits_of]
-
-
-def test_what_is_not_built_is_refused():
-    """The README says what raises; it does."""
-    topology = eplb.Topology(num_ranks=2, slots_per_rank=2)
-    placement = eplb.plan([[1, 2]], topology).placement
-    with pytest.raises(NotImplementedError):
-        eplb.plan([[1, 2]], topology, split="weighted")
-    with pytest.raises(NotImplementedError):
-        eplb.evaluate(placement, [[1, 2]], split="weighted")
 
 
 def test_the_licence_is_whole():

@@ -1,8 +1,8 @@
-"""Sums and extremes over short arrays, in fixed order: plain loops, which compile faster than numpy's."""
+"""Sums, extremes and look-ups over short arrays, in fixed order: plain loops, which compile faster than numpy's."""
 
 import numpy as np
 
-from eplb.kernels.arrays import Floats
+from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import part
 
 NONE = np.int64(-1)  # a plain -1 is a type of its own to numba, and what it is passed to is compiled once more
@@ -54,3 +54,12 @@ def first_least(values: Floats) -> int:
         if values[i] < values[best]:
             best = i
     return best
+
+
+@part
+def among(items: Ints, start: int, stop: int, item: int) -> bool:
+    """Whether `item` is one of ``items[start:stop]``."""
+    for i in range(start, stop):
+        if items[i] == item:
+            return True
+    return False

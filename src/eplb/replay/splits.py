@@ -24,14 +24,17 @@ def check_split(split: Any, name: str = "split") -> None:
 
 
 def planned_split(split: str) -> str:
-    """Return the split to plan for where `split` is scored: who weighs replicas at all plans for the best weights.
+    """Return the split to plan for where `split` is scored.
+
+    A placement that is made for weights relies on them; with those of a window before it does worse than one that is
+    made for even shares.
 
     Examples
     --------
-    >>> planned_split("weighted-lagged"), planned_split("even")
-    ('weighted', 'even')
+    >>> planned_split("weighted-lagged"), planned_split("weighted")
+    ('even', 'weighted')
     """
-    return "even" if split == "even" else "weighted"
+    return "weighted" if split == "weighted" else "even"
 
 
 class SplitOfWindows:

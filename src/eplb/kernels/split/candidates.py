@@ -8,7 +8,6 @@ from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import part
 from eplb.kernels.split.board import FAR, SplitBoard, change_of
 from eplb.kernels.split.cuts import Change, bound_change
-from eplb.kernels.totals import NONE
 from eplb.kernels.windows.board import newly
 
 NUM_CANDIDATES = 48
@@ -33,6 +32,10 @@ class Candidates(NamedTuple):
     """Room for slots and ranks, [NUM_EXITS, 2]."""
     reliefs: Floats
     """Room for what these may save, [NUM_EXITS]."""
+    proposed: Ints
+    """Room for changes that are to be weighed, [M, 2]."""
+    hopes: Floats
+    """What each of them may save at most, [M]."""
     bounds: Floats
     """Room for bounds, [S]."""
 
@@ -46,8 +49,9 @@ class Terms(NamedTuple):
 
 
 @part
-def no_candidates(num_experts: int, num_ranks: int, num_scenarios: int) -> Candidates:
+def no_candidates(num_experts: int, num_ranks: int, num_slots: int, num_scenarios: int) -> Candidates:
     """Return room for candidates."""
+    most = num_slots * (NUM_EXPERTS + NUM_EXITS)
     return Candidates(
         np.empty(NUM_CANDIDATES + 1),
         np.empty((NUM_CANDIDATES + 1, 2), np.int64),
@@ -56,6 +60,8 @@ def no_candidates(num_experts: int, num_ranks: int, num_scenarios: int) -> Candi
         np.empty((num_experts, num_ranks)),
         np.empty((NUM_EXITS + 1, 2), np.int64),
         np.empty(NUM_EXITS + 1),
+        np.empty((most, 2), np.int64),
+        np.empty(most),
         np.empty(num_scenarios),
     )
 
@@ -136,9 +142,9 @@ def find_candidates(
     """Fill the list with changes whose bound is below `least`; the expected time is `now`."""
     found.size[0] = 0
     _fill_relief(board, found.relief)
-    if regrants:
-        _find_regrants(board, terms, now, least, found)
-    _find_swaps(board, terms, now, least, found)
+    size = _propose_regrants(board, found) if regrants else 0
+    size = _propose_swaps(board, size, found)
+    _weigh(board, terms, now, least, size, found)
 
 
 @part
@@ -169,47 +175,20 @@ def _fill_relief(board: SplitBoard, relief: Floats) -> None:
 
 
 @part
-def _find_regrants(board: SplitBoard, terms: Terms, now: float, least: float, found: Candidates) -> None:
-    """Consider giving every slot that can be spared to the experts that its rank would relieve most."""
-    cuts, clock, bounds = board.cuts, board.cuts.clock[0], found.bounds
-    loads, extras, weights, copies, before = board.loads, board.extras, board.weights, board.copies, board.before
-    open_, received, items, counts = board.open, board.received, board.items, board.counts
-    member, per_speed, outside, amounts, num_cuts = (
-        cuts.member,
-        cuts.per_speed,
-        cuts.outside,
-        cuts.amounts,
-        cuts.size[0],
-    )
+def _propose_regrants(board: SplitBoard, found: Candidates) -> int:
+    """List every slot that can be spared with the experts that its rank would relieve most; return how many."""
+    items, counts, copies, open_ = board.items, board.counts, board.copies, board.open
+    offsets, relief, proposed, hopes = board.offsets, found.relief, found.proposed, found.hopes
     best = np.empty(NUM_EXPERTS, np.int64)
-    for rank in range(received.size):
-        size = _most_relieved(found.relief, copies, open_, rank, best)
-        for slot in range(board.offsets[rank], board.offsets[rank + 1]):
-            if counts[items[slot]] < 2:
-                continue
-            for k in range(size):
-                if now - found.relief[best[k], rank] >= least_value(found.values, found.size[0], least):
-                    break
-                change = Change(items[slot], rank, NONE, best[k], NONE, rank)
-                value = value_of(
-                    loads,
-                    extras,
-                    weights,
-                    copies,
-                    before,
-                    open_,
-                    received,
-                    member,
-                    per_speed,
-                    outside,
-                    amounts,
-                    num_cuts,
-                    terms,
-                    change,
-                    bounds,
-                )
-                if value < least:
-                    place(found, value, slot, -1 - best[k], clock)
+    size = 0
+    for rank in range(copies.shape[1]):
+        num_best = _most_relieved(relief, copies, open_, rank, best)
+        for slot in range(offsets[rank], offsets[rank + 1]):
+            if counts[items[slot]] > 1:
+                for expert in best[:num_best]:
+                    proposed[size, 0], proposed[size, 1], hopes[size] = slot, -1 - expert, relief[expert, rank]
+                    size += 1
+    return size
 
 
 @part
@@ -232,46 +211,17 @@ def _most_relieved(relief: Floats, copies: Ints, open_: Bools, rank: int, best: 
 
 
 @part
-def _find_swaps(board: SplitBoard, terms: Terms, now: float, least: float, found: Candidates) -> None:
-    """Consider sending the experts that save most where they save it, in exchange for any expert there."""
-    cuts, clock, bounds = board.cuts, board.cuts.clock[0], found.bounds
-    loads, extras, weights, copies, before = board.loads, board.extras, board.weights, board.copies, board.before
-    open_, received, items, rank_of = board.open, board.received, board.items, board.rank_of
-    member, per_speed, outside, amounts, num_cuts = (
-        cuts.member,
-        cuts.per_speed,
-        cuts.outside,
-        cuts.amounts,
-        cuts.size[0],
-    )
-    num_exits = _best_exits(items, copies, open_, found.relief, found.exits, found.reliefs)
-    for k in range(num_exits):
-        slot, there = found.exits[k, 0], found.exits[k, 1]
-        here = rank_of[slot]
-        for other in range(board.offsets[there], board.offsets[there + 1]):
-            hope = now - found.reliefs[k] - found.relief[items[other], here]
-            if hope >= least_value(found.values, found.size[0], least):
-                continue
-            change = Change(items[slot], here, there, items[other], there, here)
-            value = value_of(
-                loads,
-                extras,
-                weights,
-                copies,
-                before,
-                open_,
-                received,
-                member,
-                per_speed,
-                outside,
-                amounts,
-                num_cuts,
-                terms,
-                change,
-                bounds,
-            )
-            if value < least:
-                place(found, value, slot, other, clock)
+def _propose_swaps(board: SplitBoard, size: int, found: Candidates) -> int:
+    """List the experts that save most on another rank with all slots there, from place `size` on; return how many."""
+    items, rank_of, offsets = board.items, board.rank_of, board.offsets
+    relief, proposed, hopes, exits, reliefs = found.relief, found.proposed, found.hopes, found.exits, found.reliefs
+    for k in range(_best_exits(items, board.copies, board.open, relief, exits, reliefs)):
+        slot, there = exits[k, 0], exits[k, 1]
+        for other in range(offsets[there], offsets[there + 1]):
+            proposed[size, 0], proposed[size, 1] = slot, other
+            hopes[size] = reliefs[k] + relief[items[other], rank_of[slot]]
+            size += 1
+    return size
 
 
 @part
@@ -293,6 +243,44 @@ def _best_exits(items: Ints, copies: Ints, open_: Bools, relief: Floats, exits: 
                 k -= 1
             reliefs[k], exits[k, 0], exits[k, 1] = mine, slot, rank
     return size
+
+
+@part
+def _weigh(board: SplitBoard, terms: Terms, now: float, least: float, size: int, found: Candidates) -> None:
+    """Put those of the proposed changes into the list whose bound is low enough."""
+    cuts, clock, bounds = board.cuts, board.cuts.clock[0], found.bounds
+    loads, extras, weights, copies, before = board.loads, board.extras, board.weights, board.copies, board.before
+    open_, received, items, rank_of = board.open, board.received, board.items, board.rank_of
+    member, per_speed, outside, amounts, num_cuts = (
+        cuts.member,
+        cuts.per_speed,
+        cuts.outside,
+        cuts.amounts,
+        cuts.size[0],
+    )
+    proposed, hopes, values = found.proposed, found.hopes, found.values
+    for k in range(size):
+        if now - hopes[k] >= least_value(values, found.size[0], least):
+            continue
+        value = value_of(
+            loads,
+            extras,
+            weights,
+            copies,
+            before,
+            open_,
+            received,
+            member,
+            per_speed,
+            outside,
+            amounts,
+            num_cuts,
+            terms,
+            change_of(items, rank_of, proposed[k, 0], proposed[k, 1]),
+            bounds,
+        )
+        if value < least:
+            place(found, value, proposed[k, 0], proposed[k, 1], clock)
 
 
 @part

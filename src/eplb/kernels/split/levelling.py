@@ -16,6 +16,7 @@ from eplb.kernels.compiling import part
 from eplb.kernels.split.holders import Holders
 
 NEGLIGIBLE = 2.0**-44  # of what a rank has time for: less than that above the level is rounding
+ROUNDING = 2.0**-48  # of a number: more than a few operations can be off
 ROUNDS = 8  # times that rounding is looked after
 ALMOST = 1e-6  # of a token: so near below a whole number of tokens, a rank has room for it
 
@@ -62,6 +63,8 @@ def level_ranks(
             rounds += 1
             if rounds == ROUNDS:
                 return level
+            # on a slow rank that may be much: let the fast ones take it, to whom it is nothing
+            _find_slack(level * (1 + ROUNDING), fixed, busy, speeds, holders, whole, flow, slack, negligible)
 
 
 @part
@@ -122,8 +125,8 @@ def _first_level(
 @part
 def _room(level: float, fixed: float, speed: float, whole: bool) -> float:
     """Return the tokens that a rank has time for at `level`; not below 0 when there is any for `fixed`."""
-    room = level * speed - fixed
-    return math.floor(room + ALMOST) if whole else room
+    time = level * speed
+    return math.floor(time - fixed + ALMOST + time * ROUNDING) if whole else time - fixed
 
 
 @part
@@ -165,7 +168,7 @@ def _whole_level(confined: float, fixed: Floats, speeds: Floats, distance: Ints,
                 mine = _room(level, fixed[rank], speeds[rank], True)
                 room += mine + fixed[rank]
                 following = min(following, (mine + 1.0 + fixed[rank]) / speeds[rank])
-        if room >= confined - ALMOST:
+        if room >= confined * (1 - ROUNDING) - ALMOST:
             return level
         level = following
 

@@ -41,7 +41,7 @@ def search_split(
     ``moves[k]`` are the expected time and the moves after k steps. Moves stay within `max_moves`, those that a rank
     receives within `max_received`, unless they were beyond.
     """
-    found = no_candidates(board.counts.size, board.speeds.size, board.weights.size)
+    found = no_candidates(board.counts.size, board.speeds.size, board.items.size, board.weights.size)
     total = board.received.sum()
     times[0], moves[0] = start, total
     done = 0

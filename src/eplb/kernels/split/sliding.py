@@ -9,6 +9,7 @@ import numpy as np
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.ordering import order_descending
+from eplb.kernels.totals import among
 
 ENOUGH = 1 - 1e-12  # of what a rank should take: the rest is rounding
 NOTHING = 1e-12  # of it: a rest of an expert below that is rounding
@@ -125,17 +126,9 @@ def _fill_spare(loads: Floats, experts: Ints, ranks: Ints, offsets: Ints, items:
             for expert in experts:
                 if loads[expert] < loads[lightest]:
                     lightest = expert
-                if _among(items, offsets[rank], offsets[rank + 1], expert):
+                if among(items, offsets[rank], offsets[rank + 1], expert):
                     continue
                 if best < 0 or loads[expert] * max(counts[best], 1) > loads[best] * max(counts[expert], 1):
                     best = expert
             items[slot] = best if best >= 0 else lightest
             counts[items[slot]] += 1
-
-
-@part
-def _among(items: Ints, start: int, stop: int, expert: int) -> bool:
-    for slot in range(start, stop):
-        if items[slot] == expert:
-            return True
-    return False

@@ -4,6 +4,7 @@ from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.split.board import SplitBoard, set_split_board, split_board_for
 from eplb.kernels.split.search import search_split
+from eplb.kernels.windows.board import mark_held, mark_open
 from eplb.kernels.windows.layers import MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES
 
 NUM_CUTS = 256  # more than scenarios, or they would drive each other out
@@ -14,19 +15,11 @@ def _set_layer(
     board: SplitBoard, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
 ) -> None:
     """Put the loads of a layer on the board, and what each rank held (all, if `held_offsets` has no rank)."""
-    open_, before, num_experts = board.open, board.before, board.counts.size
     board.loads[:] = scenarios
     if activated.size > 0:
         board.extras[:] = activated
-    for expert in range(num_experts):
-        home = homes[expert * homes.size // num_experts]
-        for rank in range(nodes.size):
-            open_[rank, expert] = home < 0 or home == nodes[rank]
-    before[:] = held_offsets.size == 1
-    for rank in range(held_offsets.size - 1):
-        for slot in range(held_offsets[rank], held_offsets[rank + 1]):
-            if held[slot] >= 0:
-                before[rank, held[slot]] = True
+    mark_open(board.open, nodes, homes)
+    mark_held(board.before, held, held_offsets)
 
 
 @kernel

@@ -52,6 +52,26 @@ class Board(NamedTuple):
 
 
 @part
+def mark_open(open_: Bools, nodes: Ints, homes: Ints) -> None:
+    """Fill `open_` [R, E]: experts of a group with a home (a node, or -1, in `homes` [G]) may stand there alone."""
+    num_experts = open_.shape[1]
+    for expert in range(num_experts):
+        home = homes[expert * homes.size // num_experts]
+        for rank in range(nodes.size):
+            open_[rank, expert] = home < 0 or home == nodes[rank]
+
+
+@part
+def mark_held(before: Bools, held: Ints, held_offsets: Ints) -> None:
+    """Fill `before` [R, E] from what each rank held, -1 for nothing: all, if `held_offsets` has no rank."""
+    before[:] = held_offsets.size == 1
+    for rank in range(held_offsets.size - 1):
+        for slot in range(held_offsets[rank], held_offsets[rank + 1]):
+            if held[slot] >= 0:
+                before[rank, held[slot]] = True
+
+
+@part
 def set_board(board: Board, items: Ints) -> None:
     """Put `items` on the board."""
     for expert in range(board.counts.size):

@@ -4,7 +4,7 @@ import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.totals import NONE
+from eplb.kernels.totals import NONE, among
 
 
 @kernel
@@ -141,14 +141,6 @@ def _count_received(
     for rank in range(received.size):
         received[rank] = 0
         for slot in range(offsets[rank], offsets[rank + 1]):
-            known = _among(trial, offsets[rank], slot, trial[slot])
-            if not known and not _among(held, held_offsets[rank], held_offsets[rank + 1], trial[slot]):
+            known = among(trial, offsets[rank], slot, trial[slot])
+            if not known and not among(held, held_offsets[rank], held_offsets[rank + 1], trial[slot]):
                 received[rank] += 1
-
-
-@part
-def _among(items: Ints, start: int, stop: int, expert: int) -> bool:
-    for slot in range(start, stop):
-        if items[slot] == expert:
-            return True
-    return False

@@ -4,7 +4,7 @@ import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.windows.board import Board, expected_time, set_board
+from eplb.kernels.windows.board import Board, expected_time, mark_held, mark_open, set_board
 from eplb.kernels.windows.search import search_board
 
 # entries of `limits`
@@ -47,19 +47,11 @@ def _set_layer(
     board: Board, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
 ) -> None:
     """Put the loads of a layer on the board, and what each rank held (all, if `held_offsets` has no rank)."""
-    num_experts = board.counts.size
     board.loads[:] = scenarios
     if activated.size > 0:
         board.extras[:] = activated
-    for rank in range(nodes.size):
-        for expert in range(num_experts):
-            home = homes[expert * homes.size // num_experts]
-            board.open[rank, expert] = home < 0 or home == nodes[rank]
-    board.before[:] = held_offsets.size == 1
-    for rank in range(held_offsets.size - 1):
-        for slot in range(held_offsets[rank], held_offsets[rank + 1]):
-            if held[slot] >= 0:
-                board.before[rank, held[slot]] = True
+    mark_open(board.open, nodes, homes)
+    mark_held(board.before, held, held_offsets)
 
 
 @kernel
