@@ -10,6 +10,7 @@ from eplb import errors
 TREE = {
     "EplbError": (Exception,),
     "InputError": (errors.EplbError, ValueError),
+    "DispatchError": (errors.InputError,),
     "LoadsError": (errors.InputError,),
     "TopologyError": (errors.InputError,),
     "PlacementError": (errors.InputError,),

@@ -12,6 +12,7 @@ import eplb
 
 PUBLIC = [
     "Certificate",
+    "DispatchError",
     "EplbError",
     "Evaluation",
     "FileFormatError",
@@ -53,7 +54,7 @@ SIGNATURES = {
     "replicate_experts": "(weight, num_phy)",
     "balanced_packing": "(weight, num_packs)",
     "replication_fixup": "(weight, logcnt, steps=1, strict=True)",
-    "warm_up": "()",
+    "warm_up": "(split=None)",
     "Topology": "(*, num_ranks, slots_per_rank, num_nodes=1, rank_speeds=None, failed_ranks=())",
     "Placement": "(*, physical_to_logical, topology, num_experts=-1, layer_ids=None)",
     "LoadTrace": "(*, loads, layer_ids=None, model='', window='', phase='mixed', tokens=None, labels=None)",

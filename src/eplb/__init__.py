@@ -5,6 +5,7 @@ from eplb.certificate import Certificate, PerLayer
 from eplb.deepseek import balanced_packing, rebalance_experts, replicate_experts, replication_fixup
 from eplb.dispatch.splitting import split
 from eplb.errors import (
+    DispatchError,
     EplbError,
     FileFormatError,
     InfeasibleError,
@@ -28,6 +29,7 @@ __version__ = "0.3.0"
 
 __all__ = [
     "Certificate",
+    "DispatchError",
     "EplbError",
     "Evaluation",
     "FileFormatError",

@@ -121,6 +121,6 @@ def test_remainders_are_fractions():
 
 def test_kernels_use_the_same_unit():
     """The number of bits stands in two files, as kernels import no others."""
-    from eplb.kernels.routing import SHARE_BITS
+    from eplb.kernels.routing.tokens import SHARE_BITS
 
     assert SHARE_BITS == quotas.SHARE_BITS

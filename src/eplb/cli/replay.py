@@ -135,7 +135,7 @@ def replay_all(
     source: Source, topology: eplb.Topology, policies: Sequence[Policy], options: dict[str, Any]
 ) -> list[Replay]:
     """Replay the source under each policy, with one bar for all."""
-    with_progress("loading the planner", eplb.warm_up)
+    with_progress("loading the planner", lambda: eplb.warm_up(planned_split(options["split"])))
     num_scored = max(0, source.trace.num_windows - options["first"])
     count = Count(what="replaying", total=len(policies) * num_scored, unit="windows")
 

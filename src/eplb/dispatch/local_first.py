@@ -56,7 +56,7 @@ def local_first_quotas(source_counts: Any, group_quotas: Any, ranks: Any, nodes:
 
 def _in_numpy(source_counts: Any, group_quotas: Any, ranks: Any, nodes: Any, source_rank: int) -> Any:
     from eplb.kernels.compiling import ensure_compiled
-    from eplb.kernels.local_first import local_first
+    from eplb.kernels.routing.local_first import local_first
 
     given = (source_counts, group_quotas, ranks, nodes)
     arrays: list[Any] = [np.require(array, np.int64, ["C", "A", "W"]) for array in given]

@@ -13,7 +13,7 @@ Routed = tuple[NDArray[Any], bool]
 
 def even(ids: NDArray[Any], replicas: NDArray[Any], counts: NDArray[Any], checked: bool = False) -> Routed:
     """Choose replicas by the hash of the token."""
-    from eplb.kernels.routing import route_even
+    from eplb.kernels.routing.tokens import route_even
 
     return _route(route_even, ids, (replicas, counts), checked)
 
@@ -22,14 +22,14 @@ def weighted(
     ids: NDArray[Any], replicas: NDArray[Any], shares: NDArray[Any], remainders: NDArray[Any], checked: bool = False
 ) -> Routed:
     """Choose replicas by shares of the ids' own counts."""
-    from eplb.kernels.routing import route_weighted
+    from eplb.kernels.routing.tokens import route_weighted
 
     return _route(route_weighted, ids, (replicas, shares, remainders), checked)
 
 
 def quotas(ids: NDArray[Any], replicas: NDArray[Any], cumulative: NDArray[Any], checked: bool = False) -> Routed:
     """Choose replicas by cumulative quotas."""
-    from eplb.kernels.routing import route_quotas
+    from eplb.kernels.routing.tokens import route_quotas
 
     return _route(route_quotas, ids, (replicas, cumulative), checked)
 
@@ -37,7 +37,7 @@ def quotas(ids: NDArray[Any], replicas: NDArray[Any], cumulative: NDArray[Any], 
 def count(ids: NDArray[Any], num_experts: int) -> Routed:
     """Return the number of ids of each expert, int64 [E], and whether the ids are sound."""
     from eplb.kernels.compiling import ensure_compiled
-    from eplb.kernels.routing import count_ids
+    from eplb.kernels.routing.tokens import count_ids
 
     counts = np.zeros(num_experts, dtype=np.int64)
     args = (_flat(ids), ids.shape[1], counts)
