@@ -13,6 +13,7 @@ from scipy import optimize, sparse
 
 from eplb import LoadsError, LoadTrace, OptionError, Placement, PlacementError, Topology, evaluate, split
 from eplb.dispatch.splitting import solve_split
+from eplb.kernels.split.layers import split_layers
 from tests import reference_split as reference
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -183,15 +184,12 @@ def test_known_splits():
 
 
 def test_tokens_are_handed_on_from_rank_to_rank():
-    """A chain of 20 ranks, each of which shares an expert with the next: what the first has reaches the last."""
+    """A chain of 20 ranks, each of which shares an expert with the next: all of it has to go to the one before."""
     slots = [[rank, min(rank + 1, 19)] for rank in range(20)]
     placement = Placement(physical_to_logical=[np.ravel(slots)], topology=Topology(num_ranks=20, slots_per_rank=2))
-    loads = np.zeros((1, 20))
-    loads[0, :3] = [20, 10, 10]
-    found = solve_split(placement, loads)
-    assert found.largest_loads.tolist() == [20.0]
-    loads[0] = [2, 8, *[4] * 17, 2]
-    assert solve_split(placement, loads).largest_loads == pytest.approx(4.0, rel=1e-15)
+    found = solve_split(placement, [[0, *[4] * 18, 8]])
+    assert found.largest_loads == pytest.approx([4], rel=1e-12)
+    assert found.weights[0, 1:37:2] == pytest.approx([1.0] * 18, rel=1e-12)
 
 
 # ---- in exact arithmetic
@@ -277,7 +275,7 @@ def test_whole_tokens_stay_whole_and_none_is_lost(seed, speeds):
 @pytest.mark.parametrize("speeds", [[49, 1], [0.1, 0.3], [103, 107], [1e6, 1e-6]], ids=str)
 @pytest.mark.parametrize("cost", [0.0, 0.1, 1e20, 1e300], ids=str)
 def test_rounding_holds_no_whole_token_up(speeds, cost):
-    """Up to 2**40 tokens, besides any fixed costs: n / speed * speed may be less than n, which must not go on forever."""
+    """Up to 2**40 tokens, besides any fixed costs: n / speed * speed may be less than n, and it still ends."""
     topology = Topology(num_ranks=2, slots_per_rank=2, rank_speeds=speeds)
     placement = Placement(physical_to_logical=[[0, 1, 2, 0]], topology=topology)
     for tokens in (2**36, 2**39, 2**40 - 3):
@@ -416,6 +414,14 @@ def test_all_kinds_of_loads_are_split_alike(several):
     kinds = (LoadTrace(loads=loads), torch.from_numpy(loads), loads.astype(np.uint8), np.asfortranarray(loads), strided)
     for given_as in kinds:
         np.testing.assert_array_equal(split(placement, given_as), expected)
+
+
+def test_failed_ranks_have_nothing_compiled_anew(several, pair):
+    """What is passed to the kernel has the same types and order."""
+    split(pair, [[4, 1, 3]])
+    before = list(split_layers.signatures)
+    split(*several)
+    assert split_layers.signatures == before
 
 
 @pytest.mark.parametrize("whole", [False, True])

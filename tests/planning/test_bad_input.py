@@ -49,7 +49,16 @@ def test_bad_loads(loads, says):
         ({"effort": "heroic"}, "fast, balanced, thorough, got 'heroic'"),
         ({"seed": -1}, "got -1"),
         ({"seed": 2**64}, "got 18446744073709551616"),
-        ({"split": "odd"}, "got 'odd'"),
+        ({"split": "odd"}, "split: expected 'even' or 'weighted', got 'odd'"),
+        ({"split": "Weighted"}, "got 'Weighted'"),
+        ({"split": "weighted-lagged"}, "got 'weighted-lagged'"),
+        ({"split": None}, "got None"),
+        ({"split": ["weighted"]}, "split: expected"),
+        pytest.param(
+            {"split": np.ones((1, 6))},
+            "split: expected",
+            marks=pytest.mark.xfail(raises=ValueError, strict=True, reason="an array is compared with names"),
+        ),
     ],
 )
 def test_bad_options(options, says):
@@ -178,10 +187,11 @@ def test_limits_of_moves_from_nothing(name):
     ids=str,
 )
 @pytest.mark.parametrize("previous", [None, PREVIOUS], ids=["from scratch", "from a placement"])
-def test_bad_options_for_windows(options, says, previous):
+@pytest.mark.parametrize("split", ["even", "weighted"])
+def test_bad_options_for_windows(options, says, previous, split):
     """Options out of range name what came, with several windows as with one."""
     with pytest.raises(OptionError, match=says):
-        eplb.plan(WINDOWS, TOPOLOGY, previous=previous, **options)
+        eplb.plan(WINDOWS, TOPOLOGY, previous=previous, split=split, **options)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +221,9 @@ def test_slots_that_cost_more_than_can_be_told(cost):
         eplb.plan(np.array(LOADS) * 1e-300, TOPOLOGY, cost_per_activated_slot=cost)
 
 
-def test_loads_whose_rank_loads_are_out_of_range():
+@pytest.mark.parametrize("split", ["even", "weighted"])
+def test_loads_whose_rank_loads_are_out_of_range(split):
     """A slow rank takes longer than float64 can tell, moves or not."""
     slow = Topology(num_ranks=2, slots_per_rank=3, rank_speeds=[1e-3, 1e-3])
     with pytest.raises(LoadsError, match="a rank's load divided by its speed is beyond float64"):
-        eplb.plan([[1e307] * 4], slow, previous=PREVIOUS)
+        eplb.plan([[1e307] * 4], slow, previous=PREVIOUS, split=split)

@@ -86,23 +86,61 @@ def test_plans_for_windows_are_pinned(start, effort, groups):
     assert (plan.placement.hash[:32], plan.moves) == PINNED_WINDOWS[start, effort, groups]
 
 
+@pytest.mark.parametrize("split", ["even", "weighted"])
 @pytest.mark.parametrize("start", START)
-def test_threads_do_not_change_a_plan_for_windows(monkeypatch, start):
+def test_threads_do_not_change_a_plan_for_windows(monkeypatch, start, split):
     """Layers are searched each on its own, and share the limits afterwards, on however many threads."""
     plans = []
     for threads in ("1", "2", "5"):
         monkeypatch.setenv("EPLB_NUM_THREADS", threads)
-        plans.append(planned(start, num_layers=20, cost_per_activated_slot=1000.0))
+        plans.append(planned(start, num_layers=20, split=split, cost_per_activated_slot=1000.0))
     assert len({plan.placement.hash for plan in plans}) == 1
     assert len({plan.certificate.largest_load for plan in plans}) == 1
 
 
+# ---- the weighted split
+
+TIGHT = Topology(num_ranks=8, slots_per_rank=13, num_nodes=2, rank_speeds=[1, 1, 1, 2, 1, 1, 1, 1])
+PINNED_WEIGHTED = {
+    ("one window", "fast", 1): ("4e7aa8841947aec3333fc152b848664d", 0),
+    ("one window", "balanced", 1): ("3486b13648731a19c96054f7b98a5bd8", 0),
+    ("one window", "thorough", 4): ("75732d66ca11065ba4263fa9672c2401", 0),
+    ("from scratch", "fast", 1): ("281dc7d4225e7a159c556775e6ac64ca", 0),
+    ("from scratch", "balanced", 1): ("e84f2038b21b217f04c2f970820a5585", 0),
+    ("from scratch", "balanced", 4): ("3b51ca3a5ad6f45eb5106981eabbdfa9", 0),
+    ("from scratch", "thorough", 1): ("9c209d89e51abbfb5242e607d574ce1b", 0),
+    ("from a placement", "balanced", 1): ("c57a54ce77c8a6e4ef706138bbce29fc", 50),
+    ("from a placement", "balanced", 4): ("0c97bb0c913a5c2e2d04eaa607fe57d8", 177),
+    ("within limits", "balanced", 1): ("9e83e9d51cc4a2b77c83a1ce78f92613", 15),
+    ("within limits", "balanced", 4): ("ae826b0d24fc400ddfd01342805c6fed", 15),
+}
+
+
+def weighted(start, groups, **options):
+    """Return a plan of skewed loads for the weighted split, from scratch or from the plan of other loads."""
+    loads, options = windows_of(3).astype(np.float64) ** 2, {**options, "groups": groups, "split": "weighted"}
+    if start == "one window":
+        return eplb.plan(loads[0], TIGHT, seed=3, **options)
+    if START[start]:
+        options = {**options, **START[start], "previous": eplb.plan(loads[0, :, ::-1], TIGHT, groups).placement}
+    return eplb.plan(loads, TIGHT, seed=3, **options)
+
+
+@pytest.mark.parametrize(("start", "effort", "groups"), PINNED_WEIGHTED)
+def test_plans_for_the_weighted_split_are_pinned(start, effort, groups):
+    """A change that alters them must say so by changing these hashes."""
+    plan = weighted(start, effort=effort, groups=groups)
+    assert (plan.placement.hash[:32], plan.moves) == PINNED_WEIGHTED[start, effort, groups]
+
+
+def all_hashes():
+    """Return the hashes of plans from every start, for both splits."""
+    return [planned(start).placement.hash for start in START] + [weighted(s, groups=1).placement.hash for s in START]
+
+
 def in_another_process(**environment):
     """Return the hashes of all plans that a fresh interpreter makes."""
-    code = (
-        "from tests.planning.test_same_everywhere import START, planned\n"
-        "print(*(planned(start).placement.hash for start in START))"
-    )
+    code = "from tests.planning.test_same_everywhere import all_hashes; print(*all_hashes())"
     environment = {**os.environ, **environment}
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=root, stdout=subprocess.PIPE, check=True)
@@ -112,23 +150,24 @@ def in_another_process(**environment):
 @pytest.mark.parametrize(("threads", "seed"), [("1", "0"), ("3", "random")])
 def test_another_process_reaches_the_same_plan_for_windows(threads, seed):
     """Fresh interpreters, with other threads and other seeds of hash(), plan what this one does."""
-    expected = [planned(start).placement.hash for start in START]
-    assert in_another_process(EPLB_NUM_THREADS=threads, PYTHONHASHSEED=seed) == expected
+    assert in_another_process(EPLB_NUM_THREADS=threads, PYTHONHASHSEED=seed) == all_hashes()
 
 
 @pytest.mark.slow
 def test_another_processor_reaches_the_same_plan_for_windows(tmp_path):
     """Code compiled without the vector units of this processor plans the same, bit for bit."""
     plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
-    assert in_another_process(**plain) == [planned(start).placement.hash for start in START]
+    assert in_another_process(**plain) == all_hashes()
 
 
+@pytest.mark.parametrize("split", ["even", "weighted"])
 @pytest.mark.parametrize("scale", [2.0**-900, 2.0**-30, 2.0**60, 2.0**990])
 @pytest.mark.parametrize("start", START)
-def test_plans_for_windows_do_not_depend_on_the_unit(start, scale):
+def test_plans_for_windows_do_not_depend_on_the_unit(start, scale, split):
     """A power of two that multiplies loads and costs alike changes nothing but the unit."""
     loads = windows_of(3).astype(np.float64)
     options = {**START[start], "previous": eplb.plan(loads[0], MACHINE).placement} if START[start] else {}
+    options = {**options, "split": split}
     one, other = (
         eplb.plan(loads * unit, MACHINE, cost_per_activated_slot=1e5 * unit, **options) for unit in (1.0, scale)
     )

@@ -207,7 +207,7 @@ def _solve(
     if topology.failed_ranks:
         usable, ranks = topology.alive[topology.rank_of_slot], topology.alive
         fixed = np.ascontiguousarray(fixed[:, :, ranks])
-    items, speeds = slots[:, usable].astype(np.int64), topology.speeds[ranks].copy()
+    items, speeds = np.array(slots[:, usable], dtype=np.int64, order="C"), topology.speeds[ranks].copy()
     offsets = np.concatenate([[0], topology.slot_counts[ranks].cumsum()])
     shares = np.empty((num_windows, *items.shape))
     levels, tight = (

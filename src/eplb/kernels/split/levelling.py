@@ -126,7 +126,7 @@ def _first_level(
 def _room(level: float, fixed: float, speed: float, whole: bool) -> float:
     """Return the tokens that a rank has time for at `level`; not below 0 when there is any for `fixed`."""
     time = level * speed
-    return math.floor(time - fixed + ALMOST + time * ROUNDING) if whole else time - fixed
+    return np.floor(time - fixed + ALMOST + time * ROUNDING) if whole else time - fixed  # beyond int64, too
 
 
 @part
