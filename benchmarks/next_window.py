@@ -29,6 +29,7 @@ Loads = NDArray[np.float64]
 
 NUM_WINDOWS = 8
 BUDGET = 0.1
+SPLITS = ("even", "weighted")
 DEFAULT_SHAPES = ("v3-global", "qwen3", "kimi")
 STAY = "left as it was"
 ONE, SCRATCH = "the last window alone", "from scratch"
@@ -37,6 +38,8 @@ INCREMENTAL = LIMITED, UNLIMITED, FREE = (
     "incremental, no limit",
     "incremental, no limit, moves free",
 )
+WEIGHTED_SCRATCH, WEIGHTED_STAY = "weighted, from scratch", "weighted, left as it was"
+WEIGHTED_INCREMENTAL = WEIGHTED_LIMITED, WEIGHTED_UNLIMITED = "weighted, 10% budget", "weighted, no limit"
 
 
 def main(args: list[str] | None = None) -> None:
@@ -56,18 +59,18 @@ def measure(shape: Shape, options: argparse.Namespace) -> list[Row]:
     for loads in KINDS:
         print(f"{shape.name}, {loads}", file=sys.stderr, flush=True)
         windows = windows_for(shape, loads, NUM_WINDOWS + 2, options.seed)
-        previous = eplb.plan(windows[:NUM_WINDOWS], shape.topology).placement
-        found = _calls(shape, windows[1:-1], previous)
+        before = {split: eplb.plan(windows[:NUM_WINDOWS], shape.topology, split=split).placement for split in SPLITS}
+        found = _calls(shape, windows[1:-1], before["even"]) | _weighted_calls(shape, windows[1:-1], before["weighted"])
         rows += [_row(shape, loads, what, call(), windows[-1]) for what, call in found.items()]
-        rows.append({"shape": shape.name, "loads": loads, "what": STAY, **_score(previous, windows[-1])})
+        for what, split in ((STAY, "even"), (WEIGHTED_STAY, "weighted")):
+            rows.append({"shape": shape.name, "loads": loads, "what": what, **_score(before[split], windows[-1])})
         calls |= {(loads, what): call for what, call in found.items()}
     print(f"{shape.name}: timing", file=sys.stderr, flush=True)
     return _with_times(rows, calls, options.threads, options.rounds)
 
 
 def _calls(shape: Shape, windows: Loads, previous: eplb.Placement) -> dict[str, Callable[[], eplb.Plan]]:
-    topology = shape.topology
-    budget = int(BUDGET * shape.num_layers * shape.num_slots)
+    topology, budget = shape.topology, _budget(shape)
     return {
         ONE: partial(eplb.plan, windows[-1], topology),
         SCRATCH: partial(eplb.plan, windows, topology),
@@ -77,15 +80,29 @@ def _calls(shape: Shape, windows: Loads, previous: eplb.Placement) -> dict[str, 
     }
 
 
+def _weighted_calls(shape: Shape, windows: Loads, previous: eplb.Placement) -> dict[str, Callable[[], eplb.Plan]]:
+    plan = partial(eplb.plan, windows, shape.topology, split="weighted")
+    return {
+        WEIGHTED_SCRATCH: plan,
+        WEIGHTED_LIMITED: partial(plan, previous=previous, max_moves=_budget(shape)),
+        WEIGHTED_UNLIMITED: partial(plan, previous=previous),
+    }
+
+
+def _budget(shape: Shape) -> int:
+    return int(BUDGET * shape.num_layers * shape.num_slots)
+
+
 def _row(shape: Shape, loads: str, what: str, plan: eplb.Plan, next_window: Loads) -> Row:
     row: Row = {"shape": shape.name, "loads": loads, "what": what, **_score(plan.placement, next_window)}
-    if what in INCREMENTAL:
+    if what in (*INCREMENTAL, *WEIGHTED_INCREMENTAL):
         row |= {"moves": plan.moves, "moved_share": plan.moves / (shape.num_layers * shape.num_slots)}
     return row
 
 
 def _score(placement: eplb.Placement, next_window: Loads) -> Row:
-    return {"balancedness": float(eplb.evaluate(placement, next_window).balancedness[0])}
+    even, weighted = (float(eplb.evaluate(placement, next_window, split).balancedness[0]) for split in SPLITS)
+    return {"balancedness": even, "weighted_balancedness": weighted}
 
 
 def _with_times(

@@ -9,7 +9,8 @@ from machine import heading
 from shapes import SHAPES
 from tables import Row, chosen, table
 
-COLUMNS = ("loads", "plan", "median ms", f"x {ARGSORT}", "x one window", "moves", "of all slots", "next window")
+COLUMNS = ("loads", "plan", "median ms", f"x {ARGSORT}", "x one window", "moves", "of all slots")
+SCORES = ("next window", "next window, weighted split")
 
 
 def markdown(facts: dict[str, Any], rows: list[Row]) -> str:
@@ -21,7 +22,7 @@ def markdown(facts: dict[str, Any], rows: list[Row]) -> str:
     )
     parts = [f"# Planning for the next window, {facts['date']}", heading(facts), how]
     for name in dict.fromkeys(row["shape"] for row in rows):
-        parts += [f"## {SHAPES[name].title}", table(COLUMNS, map(_cells, chosen(rows, shape=name)), 2)]
+        parts += [f"## {SHAPES[name].title}", table((*COLUMNS, *SCORES), map(_cells, chosen(rows, shape=name)), 2)]
     return "\n\n".join(parts)
 
 
@@ -34,7 +35,7 @@ def _cells(row: Row) -> list[str]:
         _slashed(row, "x_one_window", ".2f"),
         f"{row['moves']:,}" if "moves" in row else "",
         f"{row['moved_share']:.3f}" if "moves" in row else "",
-        f"{row['balancedness']:.4f}" if "balancedness" in row else "",
+        *(f"{row[key]:.4f}" if key in row else "" for key in ("balancedness", "weighted_balancedness")),
     ]
 
 

@@ -25,6 +25,9 @@ def main(args: list[str] | None = None) -> None:
         "frontier": [*peers, *traces],
         "ablation": traces,
         "next_window": [],
+        "splitting": [],
+        "splits": traces,
+        "routing": [],
         "start_up": [],
         "large": [],
     }

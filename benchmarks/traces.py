@@ -45,7 +45,7 @@ def cases(folder: Path, names: list[str]) -> list[Case]:
     """Return the traces called `names`; one whose file is neither in `folder` nor bundled is skipped, saying so."""
     found = []
     for source in (SOURCES[name] for name in names):
-        path = _path(source.file, folder)
+        path = path_of(source.file, folder)
         if path is None:
             print(f"skipped {source.name}: no {source.file} in {folder}", file=sys.stderr, flush=True)
         else:
@@ -55,10 +55,10 @@ def cases(folder: Path, names: list[str]) -> list[Case]:
     return found
 
 
-def described(found: list[Case]) -> str:
-    """Return a Markdown table of what the traces are."""
+def described(found: list[Case], machines: str = "") -> str:
+    """Return a Markdown table of what the traces are; with `machines`, these are named instead of their own."""
     columns = ("trace", "file", "windows", "scored", "layers", "experts", "ranks x slots", "in the means")
-    return table(columns, map(_description, found), num_texts=2)
+    return table(columns, [_description(case, machines) for case in found], num_texts=2)
 
 
 def in_means(rows: list[Row]) -> list[Row]:
@@ -66,20 +66,21 @@ def in_means(rows: list[Row]) -> list[Row]:
     return chosen(rows, in_time=True) or rows
 
 
-def _description(case: Case) -> list[str]:
+def _description(case: Case, machines: str) -> list[str]:
     trace, topology = case.trace, case.topology
     sizes = (trace.num_windows, case.num_scored, trace.num_layers, trace.num_experts)
-    machine = f"{topology.num_ranks} x {topology.slots_per_rank}"
+    machine = machines or f"{topology.num_ranks} x {topology.slots_per_rank}"
     return [case.name, case.file, *map(str, sizes), machine, "yes" if case.in_time else "no: domains"]
 
 
-def _path(file: str, folder: Path) -> Path | None:
+def path_of(file: str, folder: Path) -> Path | None:
+    """Return where `file` lies, in `folder` or among the bundled ones; None if nowhere."""
     return next((path for path in (folder / file, BUNDLED / file) if path.is_file()), None)
 
 
 def _case(source: Source, path: Path) -> Case:
     if source.batch_size:
-        trace = _stream(path).decode_steps(source.batch_size, source.order).windows(source.num_steps)
+        trace = stream_at(path).decode_steps(source.batch_size, source.order).windows(source.num_steps)
     else:
         trace = LoadTrace.load(path)
     topology = Topology(num_ranks=source.num_ranks, slots_per_rank=source.slots_per_rank)
@@ -94,5 +95,6 @@ def _case(source: Source, path: Path) -> Case:
 
 
 @cache
-def _stream(path: Path) -> TokenStream:
+def stream_at(path: Path) -> TokenStream:
+    """Return the stream of tokens at `path`, which is read once."""
     return TokenStream.load(path)

@@ -16,6 +16,7 @@ TREE = {
     "PlacementError": (errors.InputError,),
     "InfeasibleError": (errors.InputError,),
     "OptionError": (errors.InputError,),
+    "RecordingError": (errors.InputError,),
     "FileFormatError": (errors.InputError,),
     "MissingDependencyError": (errors.EplbError, ImportError),
 }

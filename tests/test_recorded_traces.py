@@ -58,6 +58,58 @@ def test_windows_not_seen_are_balanced(name, interval, share, goal, move_cost):
     assert found.num_over_budget == 0
 
 
+def recorded(name):
+    """Return the decode trace of that name, or skip the test."""
+    file = TRACES / f"gptoss20b_decode_{name}_dev.npz"
+    if not file.exists():
+        pytest.skip(f"no recorded trace {file.name} beside the checkout")
+    return LoadTrace.load(file)
+
+
+def weighed(trace, topology, interval):
+    """Replay plans for the weighted split, of which each moves a tenth of the slots at most."""
+    options = {"interval": interval, "max_moves_share": 0.1, "split": "weighted"}
+    return replay(trace, topology, EplbPolicy(split="weighted"), **options)
+
+
+# trace, ranks, slots a rank, least mean balancedness, most moves a plan as a share of the slots
+WEIGHTED_GOALS = [
+    ("steady", 8, 5, 0.998, 0.01),
+    ("shift", 8, 5, 0.988, 0.03),
+]
+
+
+@pytest.mark.parametrize(("name", "num_ranks", "slots_per_rank", "goal", "moved"), WEIGHTED_GOALS)
+def test_windows_not_seen_are_balanced_by_weights_with_few_moves(name, num_ranks, slots_per_rank, goal, moved):
+    """Planned for the weighted split and split exactly, later windows are all but even, and hardly anything moves."""
+    topology = Topology(num_ranks=num_ranks, slots_per_rank=slots_per_rank)
+    found = weighed(recorded(name), topology, interval=1)
+    assert found.mean_balancedness >= goal
+    assert found.moved_share <= moved
+    assert found.num_over_budget == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "num_ranks", "slots_per_rank", "interval"),
+    [
+        ("steady", 16, 3, 8),
+        ("shift", 16, 3, 8),
+        ("steady", 32, 2, 8),
+        pytest.param("steady", 16, 3, 1, marks=pytest.mark.slow),
+        pytest.param("shift", 16, 3, 1, marks=pytest.mark.slow),
+        pytest.param("steady", 32, 2, 1, marks=pytest.mark.slow),
+        pytest.param("shift", 32, 2, 1, marks=pytest.mark.slow),
+    ],
+)
+def test_weights_leave_half_the_imbalance_at_most(name, num_ranks, slots_per_rank, interval):
+    """Of what plans for even shares leave at the same budget, on machines with few slots a rank."""
+    trace, topology = recorded(name), Topology(num_ranks=num_ranks, slots_per_rank=slots_per_rank)
+    even = replay(trace, topology, EplbPolicy(), interval=interval, max_moves_share=0.1)
+    found = weighed(trace, topology, interval)
+    assert 1 - found.mean_balancedness <= 0.5 * (1 - even.mean_balancedness)
+    assert found.num_over_budget == 0
+
+
 def test_what_is_balanced_already_stays():
     """On Mixtral's domains there is little to gain, and nothing moves."""
     file = TRACES / "mixtral_olmoe.npz"

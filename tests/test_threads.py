@@ -121,17 +121,18 @@ def test_the_pool_is_kept_and_changes_with_the_wish(monkeypatch):
     assert kept[1] is not kept[2]
 
 
-def test_plans_from_several_threads_at_once_are_the_plan(three_threads):
+@pytest.mark.parametrize("split", ["even", "weighted"])
+def test_plans_from_several_threads_at_once_are_the_plan(three_threads, split):
     """Eight threads that plan eight inputs at once get what one thread gets for each."""
     topology = eplb.Topology(num_ranks=8, slots_per_rank=9)
     inputs = [np.random.default_rng(seed).lognormal(size=(40, 64)) for seed in range(8)]
-    expected = [eplb.plan(loads, topology).placement.hash for loads in inputs]
+    expected = [eplb.plan(loads, topology, split=split).placement.hash for loads in inputs]
     found = [[] for _ in inputs]
 
     def work(own):
         for step in range(3 * len(inputs)):
             loads = inputs[(own + step) % len(inputs)]
-            found[own].append(eplb.plan(loads, topology).placement.hash)
+            found[own].append(eplb.plan(loads, topology, split=split).placement.hash)
 
     workers = [threading.Thread(target=work, args=(own,)) for own in range(len(inputs))]
     for worker in workers:

@@ -14,11 +14,13 @@ from eplb.errors import (
     MissingDependencyError,
     OptionError,
     PlacementError,
+    RecordingError,
     TopologyError,
 )
 from eplb.evaluation import Evaluation, evaluate
 from eplb.placement import Placement
 from eplb.planning import Plan, plan
+from eplb.recording import Recorder, record
 from eplb.token_stream import TokenStream
 from eplb.topology import Topology
 from eplb.trace import LoadTrace
@@ -43,6 +45,8 @@ __all__ = [
     "Placement",
     "PlacementError",
     "Plan",
+    "Recorder",
+    "RecordingError",
     "TokenStream",
     "Topology",
     "TopologyError",
@@ -52,6 +56,7 @@ __all__ = [
     "evaluate",
     "plan",
     "rebalance_experts",
+    "record",
     "replay",
     "replicate_experts",
     "replication_fixup",

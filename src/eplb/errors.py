@@ -7,6 +7,7 @@ EplbError
 │   ├── PlacementError             a placement that misses an expert, has foreign ids, another shape
 │   ├── InfeasibleError            no sound plan exists for this input
 │   ├── OptionError                an option out of its range
+│   ├── RecordingError             a model whose routers cannot be found, told apart or understood
 │   ├── DispatchError              routed tokens: ids out of range or twice in a token, counts that are not theirs
 │   └── FileFormatError            a file that is truncated, not ours, or too large
 └── MissingDependencyError (ImportError)   an extra is not installed; the message holds the command
@@ -43,6 +44,10 @@ class OptionError(InputError):
 
 class DispatchError(InputError):
     """Routed tokens that cannot be dispatched: ids out of range, twice in a token, or counts that are not theirs."""
+
+
+class RecordingError(InputError):
+    """A model whose experts cannot be counted: no router, several stacks, or outputs that are not understood."""
 
 
 class FileFormatError(InputError):

@@ -12,8 +12,13 @@ PLANS = (
     "incremental, 10% budget",
     "incremental, no limit",
     "incremental, no limit, moves free",
+    "weighted, from scratch",
+    "weighted, 10% budget",
+    "weighted, no limit",
     "left as it was",
+    "weighted, left as it was",
 )
+FROM_ANOTHER = ("10% budget", "no limit", "moves free")
 
 
 @pytest.fixture
@@ -40,8 +45,19 @@ def test_every_plan_has_a_row_with_ratios(results):
 def test_moves_are_told_of_plans_that_start_from_another(results):
     """Within the budget, where there is one."""
     rows, _ = results
-    assert all(("moves" in row) == what.startswith("incremental") for (_, what), row in rows.items())
-    assert all(rows[kind, "incremental, 10% budget"]["moved_share"] <= 0.1 for kind in KINDS)
+    assert all(("moves" in row) == what.endswith(FROM_ANOTHER) for (_, what), row in rows.items())
+    for kind in KINDS:
+        assert all(rows[kind, f"{plan}, 10% budget"]["moved_share"] <= 0.1 for plan in ("incremental", "weighted"))
+
+
+def test_plans_are_scored_by_both_splits(results):
+    """The best weights are never worse than even shares; times of weighted plans are ratios as those of others."""
+    rows, text = results
+    plans = [row for (_, what), row in rows.items() if what != "numpy.argsort"]
+    assert all(row["balancedness"] <= row["weighted_balancedness"] + 1e-12 for row in plans)
+    one, weighted = (rows["drift 2%", what]["by_threads"][0] for what in (PLANS[0], "weighted, from scratch"))
+    assert weighted["x_one_window"] == pytest.approx(weighted["median_ms"] / one["median_ms"])
+    assert "| next window | next window, weighted split |" in text
 
 
 def test_windows_are_seeded(imported):

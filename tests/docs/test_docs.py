@@ -15,7 +15,7 @@ import eplb
 from eplb.planning.effort import EFFORTS
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"^\$ (eplb .*)$", re.MULTILINE)
@@ -125,10 +125,12 @@ def test_the_picture_is_what_its_script_draws(tmp_path):
     assert (tmp_path / "balance.svg").read_bytes() == (ROOT / "docs" / "pictures" / "balance.svg").read_bytes()
 
 
-def test_the_tables_are_those_of_the_newest_results():
-    """README.md would not change if its tables were written again."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert script("make_tables").with_tables(text) == text
+@pytest.mark.parametrize("page", script("make_tables").PAGES)
+def test_the_tables_are_those_of_the_newest_results(page):
+    """A page would not change if its tables were written again."""
+    text, tables = (ROOT / page).read_text(encoding="utf-8"), script("make_tables")
+    assert tables.MARKER.search(text)
+    assert tables.with_tables(text, (ROOT / page).parent) == text
 
 
 def test_structure_lists_every_file_of_the_package():

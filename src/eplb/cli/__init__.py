@@ -10,8 +10,8 @@ NEEDED = ("typer", "click", "rich")
 def run() -> int:
     """Run the command line on `sys.argv` and return the exit code.
 
-    0: done. 1: the reader of the output went away, or a bug. 2: the input cannot be used; one line on stderr says why.
-    130: interrupted.
+    0: done. 1: the reader of the output went away, a placement is not valid, or a bug. 2: the input cannot be used; one
+    line on stderr says why. 130: interrupted.
     """
     try:
         from eplb.cli.app import main

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from eplb import __version__
+from eplb.cli.convert import CONVERT_EXAMPLE, convert_command
 from eplb.cli.demo import demo_command
 from eplb.cli.exits import exit_code_of
 from eplb.cli.plan import EXAMPLE, plan_command
 from eplb.cli.replay import REPLAY_EXAMPLE, replay_command
+from eplb.cli.validate import VALIDATE_EXAMPLE, validate_command
 from eplb.cli.versions import versions_command
 
 
@@ -39,10 +41,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.callback(
-    epilog="Exit codes: 0 done; 1 a bug, or the reader of the output left; 2 the input cannot be used; 130 interrupted."
+    epilog="Exit codes: 0 done; 1 a bug, the reader of the output left, or a placement is not valid; "
+    "2 the input cannot be used; 130 interrupted."
 )(_main)
 app.command("plan", epilog=EXAMPLE)(plan_command)
 app.command("replay", epilog=REPLAY_EXAMPLE)(replay_command)
+app.command("convert", epilog=CONVERT_EXAMPLE)(convert_command)
+app.command("validate", epilog=VALIDATE_EXAMPLE)(validate_command)
 app.command("demo")(demo_command)
 app.command("versions")(versions_command)
 
