@@ -3,6 +3,11 @@
 import numba
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The first example of a test may wait for the compiler, in its drawing or after.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 @pytest.fixture
