@@ -76,7 +76,8 @@ def improve(search: Search, items: NDArray[np.int64]) -> Found:
     moving, weighted = search.moving, search.split == "weighted"
     tries = search.effort.max_splits if weighted else search.effort.max_tries
     limits = np.array([moving.most_moves, moving.most_received, search.regrants, tries], dtype=np.int64)
-    options = (search.targets, search.prices, limits, items)
+    gains = (search.least_gains,) if weighted else ()
+    options = (search.targets, search.prices, *gains, limits, items)
     over_layers(
         improve_split_layers if weighted else improve_layers,
         num_layers,

@@ -27,7 +27,8 @@ def moved(
     if fresh is not None:
         better = _replace_where_better(search, items, before, fresh)
         if better.any():
-            search = replace(search, homes=np.where(better[:, None], fresh_homes, search.homes))
+            homes = np.where(better[:, None], fresh_homes, search.homes)
+            search = replace(search, homes=homes, least_gains=np.zeros_like(search.least_gains))
             found = improve(search, items)
             items = applied(items, found, np.where(better, found.num_steps, 0))
     held = (search.held, search.held_offsets, search.layout.offsets)

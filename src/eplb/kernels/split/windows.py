@@ -1,5 +1,7 @@
 """The entries of the planner for the weighted split: improve the layers, and time a placement."""
 
+import numpy as np
+
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.split.board import SplitBoard, set_split_board, split_board_for
@@ -37,6 +39,7 @@ def improve_split_layers(
     held_offsets: Ints,
     targets: Floats,
     prices: Floats,
+    least_gains: Floats,
     limits: Ints,
     items: Ints,
     steps: Ints,
@@ -44,16 +47,20 @@ def improve_split_layers(
     times: Floats,
     moves: Ints,
 ) -> None:
-    """Improve layers for the weighted split, as `window_layers.improve_layers` does for the even one."""
+    """Improve layers for the weighted split, as `windows.layers.improve_layers` does for the even one.
+
+    A layer whose target is nearer than `least_gains` [L] stays as it is: no search could gain enough.
+    """
     board = split_board_for(scenarios.shape[1], weights, offsets, 1.0 / costs, NUM_CUTS, activated.size > 0)
     for layer in range(first, last):
         extras = activated[layer] if activated.size > 0 else activated[0]
         _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
         start = set_split_board(board, items[layer])
+        hopeless = start - targets[layer] < least_gains[layer]
         num_steps[layer] = search_split(
             board,
             start,
-            targets[layer],
+            np.inf if hopeless else targets[layer],
             prices[layer],
             limits[MAX_MOVES],
             limits[MAX_RECEIVED],
