@@ -166,7 +166,7 @@ def test_no_rank_is_slower_than_the_slowest_with_even_shares(seed, speeds):
     """With what ranks have to do besides."""
     case = case_of(seed, speeds, max_ranks=40)
     even = np.where(case.slots >= 0, 1 / np.bincount(case.slots[case.slots >= 0])[case.slots], 0.0)
-    assert solved(case).largest_loads[0] <= rank_times(case, even).max() * (1 + 1e-12)
+    assert solved(case).largest_loads[0] <= rank_times(case, even).max() * (1 + 1e-12) + 1e-300
 
 
 def test_known_splits():
@@ -417,11 +417,10 @@ def test_all_kinds_of_loads_are_split_alike(several):
 
 
 def test_failed_ranks_have_nothing_compiled_anew(several, pair):
-    """What is passed to the kernel has the same types and order."""
+    """What the kernel is passed has the same types and order, whatever came."""
     split(pair, [[4, 1, 3]])
-    before = list(split_layers.signatures)
     split(*several)
-    assert split_layers.signatures == before
+    assert len(split_layers.signatures) == 1
 
 
 @pytest.mark.parametrize("whole", [False, True])

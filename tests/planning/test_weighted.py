@@ -146,7 +146,9 @@ def test_no_plan_for_even_shares_is_better(machine, size, effort, data):
     except InfeasibleError:
         return
     largest = weighted(loads, topology, groups=groups, effort=effort).certificate.largest_load
-    assert largest <= eplb.evaluate(even.placement, loads, "weighted").largest_loads.sum() * (1 + 1e-12)
+    assert (
+        largest <= eplb.evaluate(even.placement, loads, "weighted").largest_loads.sum() * (1 + 1e-12) + 1e-300
+    )  # denormals round
 
 
 # ---- groups
