@@ -284,6 +284,18 @@ def test_rounding_holds_no_whole_token_up(speeds, cost):
         assert found.largest_loads[0] >= (tokens + cost) / speeds[0] * (1 - 1e-15)
 
 
+@pytest.mark.parametrize("speeds", [[49, 49, 49], [1e-6, 1e6, 1e6]], ids=str)
+def test_rounding_sends_no_whole_token_to_another_node(speeds):
+    """However many tokens a fast rank could handle, or how little of one the slowest rank has room for."""
+    topology = Topology(num_ranks=3, slots_per_rank=2, num_nodes=3, rank_speeds=speeds)
+    placement = Placement(physical_to_logical=[[1, 0, 0, 2, 0, 3]], topology=topology)
+    for most in (2**20, 2**38):
+        sources = np.array([[[0, most, 0, 0], [10, 0, most - 10, 0], [0, 0, 0, most - 17]]])
+        found = solve_split(placement, sources.sum(axis=1), source_loads=sources, whole_tokens=True)
+        assert found.tokens.tolist() == [[most, 0, 10, most - 10, 0, most - 17]]
+        assert found.leaving_tokens.tolist() == [0]
+
+
 def test_slots_of_a_rank_get_whole_tokens_that_differ_by_one():
     """The first ones get one more."""
     placement = Placement(physical_to_logical=[[0, 0, 0, 1]], topology=Topology(num_ranks=2, slots_per_rank=[3, 1]))

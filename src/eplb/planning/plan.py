@@ -140,7 +140,7 @@ def plan(
     >>> later.moves, round(later.largest_load_before), round(later.certificate.largest_load)
     (1, 236, 163)
     """
-    if split not in ("even", "weighted"):
+    if not isinstance(split, str) or split not in ("even", "weighted"):
         raise OptionError(f"split: expected 'even' or 'weighted', got {split!r}")
     bounds = effort_named(effort)
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:

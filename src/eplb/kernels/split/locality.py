@@ -8,7 +8,7 @@ from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.split.holders import Holders, find_holders, no_holders
 from eplb.kernels.split.layers import _exponent, _scale, _share, _share_tokens
-from eplb.kernels.split.levelling import ALMOST
+from eplb.kernels.split.levelling import ALMOST, ROUNDING
 from eplb.kernels.split.ways import Ways, find_homes, no_ways, place_waiting, put
 
 LIFT = 2.0**-45  # of what a rank has: more room than rounding can need
@@ -127,11 +127,11 @@ def _find_room(fixed: Floats, speeds: Floats, whole: bool, lift: float, holders:
     for rank in range(speeds.size):
         level = max(level, busy[rank] / speeds[rank])
     for rank in range(speeds.size):
-        more = level * speeds[rank] - busy[rank]
-        now = 0.0
+        time, now = level * speeds[rank], 0.0
+        more = time - busy[rank]
         for k in range(holders.rank_starts[rank], holders.rank_starts[rank + 1]):
             now += ways.tokens[holders.rank_edges[k]]
-        slack[rank] = now + (math.floor(more + ALMOST) if whole else max(more, 0.0) + now * lift)
+        slack[rank] = now + (np.floor(more + ALMOST + time * ROUNDING) if whole else max(more, 0.0) + now * lift)
 
 
 @part
@@ -184,7 +184,7 @@ def _pour_home(whole: bool, holders: Holders, ways: Ways, expert: int, home: int
                 rank = holders.rank_of[edge]
                 tokens = ways.slack[rank] * part_of_room
                 if whole:
-                    tokens = math.ceil(tokens)
+                    tokens = np.ceil(tokens)
                 tokens = min(tokens, ways.slack[rank], ways.spare[home], ways.waiting[expert])
                 ways.slack[rank] -= tokens
                 ways.waiting[expert] -= tokens
