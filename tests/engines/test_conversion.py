@@ -4,9 +4,7 @@ import json
 import pickle
 import shutil
 import sys
-import tracemalloc
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +28,7 @@ from tests.engines.recordings import (
     tensorrt_llm_statistics,
     vllm_ascend_map,
 )
+from tests.test_files import little_memory
 
 torch = pytest.importorskip("torch")
 MACHINE = eplb.Topology(num_ranks=NUM_RANKS, slots_per_rank=3)
@@ -380,20 +379,8 @@ def test_archives_that_unpack_to_too_much(tmp_path, monkeypatch):
     torch.save({"logical_count": torch.ones((1, 1, 4))}, tmp_path / "a.pt")
     with zipfile.ZipFile(tmp_path / "a.pt", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data/9", bytes(2 << 20))
-    with little_memory(), pytest.raises(eplb.FileFormatError, match="more than the 1,048,576 that are read"):
+    with little_memory(160 << 20), pytest.raises(eplb.FileFormatError, match="more than the 1,048,576 that are read"):
         read(tmp_path / "a.pt")
-
-
-@contextmanager
-def little_memory(most_bytes=160 << 20):
-    """Fail when Python and numpy allocate more than `most_bytes` in the block."""
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < most_bytes
 
 
 @pytest.mark.parametrize("start", [b"[", b'{"a": ', b"\0", b"num_slots:\n", b"\n"])
@@ -402,7 +389,7 @@ def test_huge_texts_are_refused_before_they_are_read(tmp_path, start):
     with (tmp_path / "a").open("wb") as stream:
         stream.write(start)
         stream.truncate(3 << 30)
-    with little_memory(), pytest.raises(eplb.FileFormatError):
+    with little_memory(160 << 20), pytest.raises(eplb.FileFormatError):
         read(tmp_path / "a", Hints(num_ranks=1))
 
 
@@ -421,7 +408,7 @@ def test_long_texts_among_numbers_take_no_memory(tmp_path):
         | {"topology": {"num_ranks": 1, "slots_per_rank": 1}, "layer_ids": [long] + ["a"] * 500},
     ):
         (tmp_path / "a.json").write_text(json.dumps(value))
-        with little_memory(), pytest.raises(eplb.EplbError):
+        with little_memory(160 << 20), pytest.raises(eplb.EplbError):
             read(tmp_path / "a.json", Hints(num_ranks=1))
 
 

@@ -258,6 +258,17 @@ def test_too_few_rows_are_refused(tmp_path):
         write(far, tmp_path / "a.json", "sglang")
 
 
+def test_layers_far_apart_take_no_memory(tmp_path):
+    """A row for each between them would be written; and text takes more than tensors."""
+    machine = eplb.Topology(num_ranks=2, slots_per_rank=2500)
+    placement = eplb.Placement(physical_to_logical=np.arange(5000)[None], topology=machine, layer_ids=[9000])
+    with pytest.raises(eplb.FileFormatError, match=r"too many for JSON; write \.pt"):
+        write(placement, tmp_path / "a.json", "sglang")
+    with pytest.raises(eplb.OptionError, match="more than are written"):
+        write(placement, tmp_path / "a.pt", "sglang", Hints(num_hidden_layers=16384))
+    assert not list(tmp_path.iterdir())
+
+
 def test_counts_of_sglang_become_a_plan(tmp_path, counts):
     """From its dump to its location, through this library's own file."""
     sglang_statistics(tmp_path / DUMP, counts)

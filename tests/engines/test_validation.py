@@ -10,6 +10,7 @@ import eplb
 from eplb.engines import Hints, validate
 from eplb.engines.registry import RULES
 from tests.engines.recordings import LAYERS, NUM_EXPERTS, NUM_RANKS, sound_slots, vllm_ascend_map
+from tests.test_files import little_memory
 
 MACHINE = eplb.Topology(num_ranks=NUM_RANKS, slots_per_rank=3)
 
@@ -62,6 +63,8 @@ def test_every_missing_expert_is_listed(file):
     ("change", "says"),
     [
         (lambda v: v.update(num_experts=9), "layer 3: expert 8 has no replica"),
+        (lambda v: v.update(num_experts=13), "13 experts, .* cannot all stand in 12 slots"),
+        (lambda v: v.update(num_experts=2**31 - 1), "2,147,483,647 experts, .* cannot all stand in 12 slots"),
         (lambda v: v["topology"].update(num_ranks=3), "12 slots a layer; 3 ranks have 9"),
         (lambda v: v["topology"].update(num_ranks=0), "num_ranks: expected an integer >= 1"),
         (lambda v: v["topology"].update(color="red"), "topology: .*color"),
@@ -78,6 +81,14 @@ def test_what_is_wrong_is_said(file, change, says):
     found = validate(edited(file, change))
     assert not found.is_valid
     assert any(re.search(says, text) for text in found.errors), found.errors
+
+
+def test_a_huge_id_takes_no_memory(tmp_path):
+    """Where the largest id tells how many experts there are."""
+    (tmp_path / "a.json").write_text('{"physical_to_logical_map": [[0, 2147483646]]}')
+    with little_memory():
+        found = validate(tmp_path / "a.json", Hints(num_ranks=2))
+    assert found.errors == ("2,147,483,647 experts, by the largest id or as said, cannot all stand in 2 slots",)
 
 
 def test_many_errors_are_cut_short(file):

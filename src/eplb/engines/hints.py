@@ -14,8 +14,8 @@ from eplb.errors import OptionError
 
 MAX_EXPERTS = 2**16
 MAX_LAYERS = 2**14
-MAX_CELLS = 2**28
-"""Most entries of an array that an option can ask for."""
+MAX_CELLS = 2**26
+"""Most entries of an array that numbers of layers can ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

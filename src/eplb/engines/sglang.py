@@ -29,6 +29,7 @@ from eplb.placement import Placement
 from eplb.trace import LoadTrace
 
 MAP, COUNT = "physical_to_logical_map", "logical_count"
+MAX_JSON_NUMBERS = 2**24
 RULES = Rules(engine="SGLang")
 
 
@@ -129,6 +130,8 @@ def _write(path: Path, value: dict[str, NDArray[Any]]) -> None:
         return
     if path.suffix.lower() != ".json":
         raise FileFormatError(f"{path}: expected a name that ends in .json or .pt, by which SGLang tells them apart")
+    if sum(array.size for array in value.values()) > MAX_JSON_NUMBERS:
+        raise FileFormatError(f"more than {MAX_JSON_NUMBERS:,} numbers are too many for JSON; write .pt")
     content = json.dumps({name: array.tolist() for name, array in value.items()}).encode()
 
     def write(stream: IO[bytes]) -> None:

@@ -145,6 +145,10 @@ def _judged(slots: Slots, hints: Hints, loads: LoadTrace | None) -> tuple[list[s
 
 def _wrong(slots: Slots, num_experts: int, hints: Hints) -> Iterator[str]:
     """Yield what is wrong with the ids in the slots, layer by layer."""
+    if num_experts > slots.experts.shape[1]:  # before memory is taken for as many
+        num_slots = slots.experts.shape[1]
+        yield f"{num_experts:,} experts, by the largest id or as said, cannot all stand in {num_slots:,} slots"
+        return
     usable = np.ones(slots.experts.shape[1], dtype=np.bool_)
     try:
         topology = topology_of(slots, hints)
