@@ -21,7 +21,7 @@ SPEEDS = {
     "equal speeds": lambda rng, size: np.ones(size),
     "few speeds": lambda rng, size: rng.choice([0.5, 1.0, 2.0, 3.0], size),
     "any speeds": lambda rng, size: rng.uniform(0.3, 3, size),
-    "very uneven speeds": lambda rng, size: 10.0 ** rng.uniform(-2, 2, size),
+    "very uneven speeds": lambda rng, size: 10.0 ** rng.uniform(-6, 6, size),
 }
 LOADS = [
     lambda rng, size: rng.lognormal(0, 1, size),
@@ -131,7 +131,7 @@ def test_the_largest_load_is_what_the_worst_set_of_ranks_needs(speeds, seed):
 @settings(deadline=None, max_examples=150)
 @given(seed=SEEDS)
 def test_the_weights_reach_the_largest_load(speeds, seed):
-    """No rank takes longer than is said, up to rounding: also a rank that is ten thousand times slower than another."""
+    """No rank takes longer than is said, up to rounding: also a rank that is a million times slower than another."""
     case = case_of(seed, speeds, max_ranks=40)
     found = solved(case)
     assert rank_times(case, found.weights[0]).max() == pytest.approx(found.largest_loads[0], rel=1e-11, abs=0)

@@ -2,7 +2,7 @@
 
 A parametric flow from experts to the ranks that hold them. All tokens are always somewhere; ranks above the level push
 theirs along shared experts towards ranks below it, those farthest from one first (push and relabel in waves with exact
-distances: Goldberg and Tarjan, doi:10.1145/48014.61051). Where some cannot get rid of them, the ranks that they can
+distances: Goldberg and Tarjan, doi:10.1145/48014.61051). Where one cannot get rid of them, the ranks that they can
 reach are a set X whose tokens cannot leave it, and the level rises to (load of X) / (speed of X): a Newton step
 (Dinkelbach, doi:10.1287/mnsc.13.7.492). When no set asks for more, the level is the optimum, and the last X its proof.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import part
 from eplb.kernels.split.holders import Holders
+from eplb.kernels.totals import NONE
 
 NEGLIGIBLE = 2.0**-44  # of what a rank has time for: less than that above the level is rounding
 ROUNDING = 2.0**-48  # of a number: more than a few operations can be off
@@ -269,14 +270,21 @@ def _find_stuck(
     distance: Ints,
     order: Ints,
 ) -> bool:
-    """Set the distance of ranks above the level, and of those that their tokens can reach, to 0, of others to -1."""
-    size, done = 0, 0
+    """Set the distance of the rank most above the level, and of those that its tokens can reach, to 0, of others to -1.
+
+    Return whether there is one. Of one rank alone: the tokens of a slow one are lost among those that fast ones, stuck
+    elsewhere, are above the level by rounding.
+    """
+    worst, most = NONE, 1.0
     for rank in range(slack.size):
         distance[rank] = -1
-        if slack[rank] < -negligible[rank]:
-            distance[rank] = 0
-            order[size] = rank
-            size += 1
+        if slack[rank] < -most * negligible[rank]:
+            worst, most = rank, -slack[rank] / negligible[rank]
+    if worst < 0:
+        return False
+    distance[worst] = 0
+    order[0] = worst
+    size, done = 1, 0
     while done < size:
         rank = order[done]
         done += 1
@@ -289,4 +297,4 @@ def _find_stuck(
                     distance[rank_of[edge]] = 0
                     order[size] = rank_of[edge]
                     size += 1
-    return size > 0
+    return True
