@@ -18,6 +18,8 @@ TREE = {
     "OptionError": (errors.InputError,),
     "RecordingError": (errors.InputError,),
     "FileFormatError": (errors.InputError,),
+    "MigrationError": (errors.EplbError, RuntimeError),
+    "MigrationInDoubt": (errors.MigrationError,),
     "MissingDependencyError": (errors.EplbError, ImportError),
 }
 
@@ -31,7 +33,7 @@ def parents_drawn(docstring):
     above, parents = [], {}
     for line in docstring.splitlines():
         name, column = line.lstrip(" │├└─").split(" ")[0], len(line) - len(line.lstrip(" │├└─"))
-        if name.endswith("Error"):
+        if name in TREE:
             above = [entry for entry in above if entry[0] < column]
             parents[name] = above[-1][1] if above else None
             above.append((column, name))

@@ -20,6 +20,8 @@ PUBLIC = [
     "InputError",
     "LoadTrace",
     "LoadsError",
+    "MigrationError",
+    "MigrationInDoubt",
     "MissingDependencyError",
     "OptionError",
     "PerLayer",

@@ -10,6 +10,8 @@ EplbError
 │   ├── RecordingError             a model whose routers cannot be found, told apart or understood
 │   ├── DispatchError              routed tokens: ids out of range or twice in a token, counts that are not theirs
 │   └── FileFormatError            a file that is truncated, not ours, or too large
+├── MigrationError (RuntimeError)  a migration that ended before its last commit: rank, layer and phase
+│   └── MigrationInDoubt           a rank that cannot know whether a layer was committed, and must not serve
 └── MissingDependencyError (ImportError)   an extra is not installed; the message holds the command
 """
 
@@ -52,6 +54,14 @@ class RecordingError(InputError):
 
 class FileFormatError(InputError):
     """A file that cannot be read as what it should be: truncated, foreign or too large."""
+
+
+class MigrationError(EplbError, RuntimeError):
+    """A migration that ended early; layers that were not committed are as they were."""
+
+
+class MigrationInDoubt(MigrationError):  # noqa: N818 - it names a state
+    """A rank cannot learn whether a layer was committed, and must not serve."""
 
 
 class MissingDependencyError(EplbError, ImportError):
