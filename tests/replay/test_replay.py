@@ -19,6 +19,19 @@ from tests.replay.doubles import (
     random_trace,
 )
 
+# ---- what those who watch are shown
+
+
+def test_who_watches_sees_every_scored_window():
+    """Windows come once and in order, each with the placement in force and its evaluation."""
+    trace, seen = random_trace(7), []
+    found = replay(trace, TOPOLOGY, StaticPolicy(), first=2, interval=2, watch=seen.append)
+    assert [part.first for part in seen] == [2, 4, 6]
+    assert np.concatenate([part.windows.loads for part in seen]).tolist() == trace.loads[2:].tolist()
+    assert np.concatenate([part.evaluation.balancedness for part in seen]).tolist() == found.balancedness.tolist()
+    assert all(part.placement is found.placement for part in seen)
+
+
 # ---- what a policy is shown
 
 

@@ -8,6 +8,7 @@ from eplb.replay.policies import ContiguousPolicy, OraclePolicy, Policy, StaticP
 from eplb.replay.replay import replay
 from eplb.replay.result import Replay, Scores
 from eplb.replay.splits import SPLITS
+from eplb.replay.watching import ScoredWindows
 
 __all__ = [
     "POLICIES",
@@ -19,6 +20,7 @@ __all__ = [
     "Policy",
     "RecordedTrace",
     "Replay",
+    "ScoredWindows",
     "Scores",
     "StaticPolicy",
     "deepseek_policy",

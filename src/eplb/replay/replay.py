@@ -16,6 +16,7 @@ from eplb.replay.policies import Policy
 from eplb.replay.result import Replay
 from eplb.replay.scoring import Scoring
 from eplb.replay.splits import check_split
+from eplb.replay.watching import Watch
 from eplb.topology import Topology
 
 ROUNDING = 1e-9  # 0.29 * 100 is a little less than 29
@@ -34,6 +35,7 @@ def replay(
     split: str = "even",
     steps: RecordedTrace | None = None,
     progress: Callable[[int, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Replay:
     """Return what `policy` would have done on the windows of `trace`, each of which it had not seen when it planned.
 
@@ -68,6 +70,8 @@ def replay(
         better balanced than its steps.
     progress : callable, optional
         Called with the windows scored and to score, after each.
+    watch : callable, optional
+        Called with the `ScoredWindows` of the trace, a few at a time and in order: for what a result does not keep.
 
     Raises
     ------
@@ -100,7 +104,7 @@ def replay(
     max_moves = None if max_moves_share == 1 else math.floor(max_moves_share * num_slots + ROUNDING)
     num_steps = steps_per_window(trace, steps)
     planner = Planner(policy, trace, topology, history, interval, max_moves, max_moves_per_rank)
-    scoring = Scoring(trace, steps, num_steps, topology, split, _counter(trace.num_windows - first, progress))
+    scoring = Scoring(trace, steps, num_steps, topology, split, _counter(trace.num_windows - first, progress), watch)
     for start in range(first, trace.num_windows, interval):
         end = min(start + interval, trace.num_windows)
         placement = planner.replan(start, end)

@@ -14,6 +14,7 @@ from eplb.placement import Placement
 from eplb.replay.parts import RecordedTrace, check_steps, part_of, spans
 from eplb.replay.result import Scores
 from eplb.replay.splits import SplitOfWindows, for_steps
+from eplb.replay.watching import ScoredWindows, Watch
 from eplb.topology import Topology
 
 
@@ -59,6 +60,8 @@ class Scoring:
         As in `replay`.
     advanced : callable
         Called after each window.
+    watch : callable, optional
+        Shown all windows that were scored, a few at a time.
     """
 
     def __init__(
@@ -69,9 +72,10 @@ class Scoring:
         topology: Topology,
         split: str,
         advanced: Callable[[], None],
+        watch: Watch | None = None,
     ) -> None:
         self._trace, self._steps, self._num_steps = trace, steps, num_steps
-        self._split, self._advanced = SplitOfWindows(trace, split), advanced
+        self._split, self._advanced, self._watch = SplitOfWindows(trace, split), advanced, watch
         self._loads_per_window = trace.num_layers * max(trace.num_experts, topology.num_slots) * max(1, num_steps)
         self.windows = Tally(topology, trace.num_layers)
         self.steps = Tally(topology, trace.num_layers)
@@ -81,7 +85,10 @@ class Scoring:
         for start, end in spans(first, last, self._loads_per_window):
             windows = part_of(self._trace, start, end)
             split = self._split.of(placement, windows, start)
-            self.windows.add(evaluate(placement, windows, split))
+            found = evaluate(placement, windows, split)
+            self.windows.add(found)
+            if self._watch is not None:
+                self._watch(ScoredWindows(first=start, windows=windows, placement=placement, evaluation=found))
             if self._steps is not None:
                 steps = part_of(self._steps, start * self._num_steps, end * self._num_steps)
                 check_steps(windows, steps, start)
