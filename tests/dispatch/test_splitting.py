@@ -479,6 +479,14 @@ def test_bad_loads_are_refused(pair, loads, says):
         split(pair, loads)
 
 
+def test_times_beyond_float64_are_refused():
+    """A slow rank's may be, where the loads and their sum are not."""
+    topology = Topology(num_ranks=2, slots_per_rank=1, rank_speeds=[1.0, 1e-3])
+    placement = Placement(physical_to_logical=[[0, 1]], topology=topology)
+    with pytest.raises(LoadsError, match="the largest rank load, a sum over a speed, is beyond the range of float64"):
+        split(placement, [[1.0, 1e307]])
+
+
 @pytest.mark.parametrize(
     ("costs", "says"),
     [

@@ -142,6 +142,8 @@ def solve_split(
         nodes = placement.topology.node_count
         sources = source_windows(source_loads, windows, nodes, has_windows=array.ndim == 3, whole=whole_tokens)
     found = _solve(placement, slots, windows, fixed, sources, whole_tokens)
+    if not np.isfinite(found.largest_loads).all():
+        raise LoadsError("loads: the largest rank load, a sum over a speed, is beyond the range of float64; scale them")
     return found if array.ndim == 3 else _first_window(found)
 
 

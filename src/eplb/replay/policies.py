@@ -138,7 +138,7 @@ class OraclePolicy:
         self, history: LoadTrace, topology: Topology, previous: Placement | None, max_moves: int | None
     ) -> Placement:
         """Return a plan of the windows given, which are those to come: each counts alike, and nothing else does."""
-        if self.split not in ("even", "weighted"):
+        if not isinstance(self.split, str) or self.split not in ("even", "weighted"):
             raise OptionError(f"split: expected 'even' or 'weighted', got {self.split!r}")
         windows = np.require(history.loads, np.float64, ["C", "A", "W"])
         alone = Assumptions(recency=1.0, recorded_share=1.0, forecast_share=0.0)
