@@ -41,31 +41,31 @@ def split_layers(
         find_holders(items[layer], offsets, holders)
         for t in range(num_windows):
             mine = fixed[min(t, fixed.shape[0] - 1), min(layer, fixed.shape[1] - 1)]
-            exponent = 0 if whole else _exponent(loads[t, layer], mine)
-            _scale(loads[t, layer], exponent, scaled)
-            _scale(mine, exponent, scaled_fixed)
+            exponent = 0 if whole else exponent_of(loads[t, layer], mine)
+            scale(loads[t, layer], exponent, scaled)
+            scale(mine, exponent, scaled_fixed)
             level = level_ranks(scaled, scaled_fixed, speeds, holders, whole, 0.0, flow, tight[t, layer])
             levels[t, layer] = math.ldexp(level, exponent)
             if whole:
-                _share_tokens(flow, holders, shares[t, layer])
+                share_tokens(flow, holders, shares[t, layer])
             else:
-                _share(scaled, flow, holders, shares[t, layer])
+                share(scaled, flow, holders, shares[t, layer])
 
 
 @part
-def _exponent(loads: Floats, fixed: Floats) -> int:
+def exponent_of(loads: Floats, fixed: Floats) -> int:
     """Return the exponent of a power of two above all of them."""
     return math.frexp(max(largest_of(loads), largest_of(fixed)))[1]
 
 
 @part
-def _scale(values: Floats, exponent: int, scaled: Floats) -> None:
+def scale(values: Floats, exponent: int, scaled: Floats) -> None:
     for i in range(values.size):
         scaled[i] = math.ldexp(values[i], -exponent)
 
 
 @part
-def _share(loads: Floats, flow: Floats, holders: Holders, shares: Floats) -> None:
+def share(loads: Floats, flow: Floats, holders: Holders, shares: Floats) -> None:
     """Write what part of its expert's tokens each slot gets; slots of one rank alike, all alike if there are none."""
     edge_of_slot, expert_of, copies, starts = holders.edge_of_slot, holders.expert_of, holders.copies, holders.starts
     for slot in range(shares.size):
@@ -81,7 +81,7 @@ def _share(loads: Floats, flow: Floats, holders: Holders, shares: Floats) -> Non
 
 
 @part
-def _share_tokens(flow: Floats, holders: Holders, tokens: Floats) -> None:
+def share_tokens(flow: Floats, holders: Holders, tokens: Floats) -> None:
     """Write the whole tokens of each slot; of the slots of one rank, the first ones get one more where it must be."""
     edge_of_slot, left = holders.edge_of_slot, holders.copies.copy()
     for slot in range(tokens.size - 1, -1, -1):

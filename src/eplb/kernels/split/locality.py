@@ -7,7 +7,7 @@ import numpy as np
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
 from eplb.kernels.split.holders import Holders, find_holders, no_holders
-from eplb.kernels.split.layers import _exponent, _scale, _share, _share_tokens
+from eplb.kernels.split.layers import exponent_of, scale, share, share_tokens
 from eplb.kernels.split.levelling import ALMOST, ROUNDING
 from eplb.kernels.split.ways import Ways, find_homes, no_ways, place_waiting, put
 
@@ -46,11 +46,11 @@ def localise_layers(
             find_holders(items[layer], offsets, holders)  # in each window, as `_share_tokens` uses up what it holds
             find_homes(nodes, own.shape[0], holders, ways.home)
             mine = fixed[min(t, fixed.shape[0] - 1), min(layer, fixed.shape[1] - 1)]
-            exponent = 0 if whole else _exponent(loads[t, layer], mine)
-            _scale(loads[t, layer], exponent, scaled)
-            _scale(mine, exponent, scaled_fixed)
+            exponent = 0 if whole else exponent_of(loads[t, layer], mine)
+            scale(loads[t, layer], exponent, scaled)
+            scale(mine, exponent, scaled_fixed)
             for node in range(own.shape[0]):
-                _scale(sources[t, layer, node], exponent, own[node])
+                scale(sources[t, layer, node], exponent, own[node])
             if _is_open(holders, ways):
                 localise(scaled, scaled_fixed, speeds, nodes, own, whole, holders, ways, shares[t, layer])
             leaving[t, layer] = math.ldexp(_leaving(nodes, own, holders, ways), exponent)
@@ -87,9 +87,9 @@ def localise(
         _find_spare(loads, nodes, own, holders, ways)
         if place_shared(loads, whole, holders, ways):
             if whole:
-                _share_tokens(ways.tokens, holders, shares)
+                share_tokens(ways.tokens, holders, shares)
             else:
-                _share(loads, ways.tokens, holders, shares)
+                share(loads, ways.tokens, holders, shares)
             return
     _read_split(loads, shares, whole, holders, ways)
     _find_spare(loads, nodes, own, holders, ways)

@@ -3,25 +3,13 @@
 import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
-from eplb.kernels.compiling import kernel, part
-from eplb.kernels.split.board import SplitBoard, set_split_board, split_board_for
+from eplb.kernels.compiling import kernel
+from eplb.kernels.split.board import set_split_board, split_board_for
 from eplb.kernels.split.search import search_split
-from eplb.kernels.windows.board import mark_held, mark_open
+from eplb.kernels.windows.board import set_layer
 from eplb.kernels.windows.layers import MAX_MOVES, MAX_RECEIVED, REGRANTS, TRIES
 
 NUM_CUTS = 256  # more than scenarios, or they would drive each other out
-
-
-@part
-def _set_layer(
-    board: SplitBoard, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
-) -> None:
-    """Put the loads of a layer on the board, and what each rank held (all, if `held_offsets` has no rank)."""
-    board.loads[:] = scenarios
-    if activated.size > 0:
-        board.extras[:] = activated
-    mark_open(board.open, nodes, homes)
-    mark_held(board.before, held, held_offsets)
 
 
 @kernel
@@ -54,7 +42,7 @@ def improve_split_layers(
     board = split_board_for(scenarios.shape[1], weights, offsets, 1.0 / costs, NUM_CUTS, activated.size > 0)
     for layer in range(first, last):
         extras = activated[layer] if activated.size > 0 else activated[0]
-        _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
+        set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
         start = set_split_board(board, items[layer])
         hopeless = start - targets[layer] < least_gains[layer]
         num_steps[layer] = search_split(
@@ -94,7 +82,7 @@ def time_split_layers(
     board = split_board_for(scenarios.shape[1], weights, offsets, 1.0 / costs, 1, activated.size > 0)
     for layer in range(first, last):
         extras = activated[layer] if activated.size > 0 else activated[0]
-        _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
+        set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
         times[layer] = set_split_board(board, items[layer])
         moves[layer] = board.received.sum()
         received[layer] = board.received

@@ -1,6 +1,6 @@
 """The state of the search over scenarios: who is where, what every rank then takes, and what a change would do."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eplb.kernels.arrays import Bools, Floats, Ints
 from eplb.kernels.compiling import part
@@ -69,6 +69,21 @@ def mark_held(before: Bools, held: Ints, held_offsets: Ints) -> None:
         for slot in range(held_offsets[rank], held_offsets[rank + 1]):
             if held[slot] >= 0:
                 before[rank, held[slot]] = True
+
+
+@part
+def set_layer(
+    board: Any, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
+) -> None:
+    """Put the loads of a layer on a board, also one of the weighted split, and what each rank held.
+
+    That is all, if `held_offsets` has no rank.
+    """
+    board.loads[:] = scenarios
+    if activated.size > 0:
+        board.extras[:] = activated
+    mark_open(board.open, nodes, homes)
+    mark_held(board.before, held, held_offsets)
 
 
 @part

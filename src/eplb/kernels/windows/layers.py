@@ -4,7 +4,7 @@ import numpy as np
 
 from eplb.kernels.arrays import Floats, Ints
 from eplb.kernels.compiling import kernel, part
-from eplb.kernels.windows.board import Board, expected_time, mark_held, mark_open, set_board
+from eplb.kernels.windows.board import Board, expected_time, set_board, set_layer
 from eplb.kernels.windows.search import search_board
 
 # entries of `limits`
@@ -42,18 +42,6 @@ def _board_for(num_experts: int, num_scenarios: int, weights: Floats, offsets: I
     )
 
 
-@part
-def _set_layer(
-    board: Board, scenarios: Floats, activated: Floats, nodes: Ints, homes: Ints, held: Ints, held_offsets: Ints
-) -> None:
-    """Put the loads of a layer on the board, and what each rank held (all, if `held_offsets` has no rank)."""
-    board.loads[:] = scenarios
-    if activated.size > 0:
-        board.extras[:] = activated
-    mark_open(board.open, nodes, homes)
-    mark_held(board.before, held, held_offsets)
-
-
 @kernel
 def improve_layers(
     first: int,
@@ -88,7 +76,7 @@ def improve_layers(
     board = _board_for(num_experts, num_scenarios, weights, offsets, costs)
     for layer in range(first, last):
         extras = activated[layer] if activated.size > 0 else activated[0]
-        _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
+        set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
         set_board(board, items[layer])
         num_steps[layer] = search_board(
             board,
@@ -127,7 +115,7 @@ def time_layers(
     board = _board_for(num_experts, num_scenarios, weights, offsets, costs)
     for layer in range(first, last):
         extras = activated[layer] if activated.size > 0 else activated[0]
-        _set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
+        set_layer(board, scenarios[layer], extras, nodes, homes[layer], held[layer], held_offsets)
         set_board(board, items[layer])
         times[layer], moves[layer] = expected_time(board), board.received.sum()
         received[layer] = board.received
