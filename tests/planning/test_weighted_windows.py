@@ -100,27 +100,6 @@ def test_the_expected_load_never_rises(replan, limits):
 
 
 @settings(deadline=None, max_examples=100)
-@given(replan=replans(same_machine=True), limit=st.sampled_from(["max_moves", "max_moves_per_rank"]))
-def test_no_moves_keep_the_placement_bit_for_bit(replan, limit):
-    """With a limit of 0, every slot holds what it held, twice on a rank or not."""
-    loads, topology, previous = replan
-    plan = weighted(loads, topology, previous=previous, effort="thorough", move_cost=0.0, **{limit: 0})
-    assert plan.placement == previous
-    assert plan.moves == 0
-
-
-@settings(deadline=None, max_examples=100)
-@given(replan=replans(same_machine=True), limits=LIMITS)
-def test_experts_that_stay_on_a_rank_stay_in_their_slot(replan, limits):
-    """Of the slots that held an expert, one still does if its rank does."""
-    loads, topology, previous = replan
-    now = weighted(loads, topology, previous=previous, **limits).placement.physical_to_logical
-    for old, new in zip(previous.physical_to_logical, now, strict=True):
-        stay = [mine & then for mine, then in zip(held_by(new, topology), held_by(old, topology), strict=True)]
-        assert stay == held_by(np.where(old == new, new, -1), topology)
-
-
-@settings(deadline=None, max_examples=100)
 @given(replan=replans())
 def test_what_no_rank_holds_any_more_is_restored(replan):
     """On any other machine: all that was lost is placed again, and said to be."""
