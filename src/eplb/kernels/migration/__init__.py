@@ -1,0 +1,1 @@
+"""Moving weights: who sends what to whom, and in which round."""
