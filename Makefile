@@ -16,7 +16,7 @@ help: ## list the targets
 
 $(DEMO)/made: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/python -m pip install -q -e ".[cli]"
+	$(DEMO)/bin/python -m pip install -q -e ".[cli,report]"
 	@touch $@
 
 $(TEST)/made: pyproject.toml constraints.txt
@@ -36,7 +36,7 @@ $(ENGINES)/made: $(TEST)/made
 
 $(TRANSFORMERS)/made: pyproject.toml
 	$(PYTHON) -m venv $(TRANSFORMERS)
-	$(TRANSFORMERS)/bin/python -m pip install -q -e . torch "transformers>=5.24,<6" pytest hypothesis
+	$(TRANSFORMERS)/bin/python -m pip install -q -e . torch "transformers>=5.24,<6" accelerate pytest hypothesis
 	@touch $@
 
 # vLLM and SGLang with what their balancing code imports, and no more: enough to run it on a CPU.
@@ -47,7 +47,7 @@ $(SERVING)/made: pyproject.toml constraints.txt tests/engines/serving.txt
 	$(SERVING)/bin/python -m pip install -q --no-deps "vllm==0.33.0" "sglang==0.5.23"
 	@touch $@
 
-demo: $(DEMO)/made ## plan the bundled trace and show what it gains
+demo: $(DEMO)/made ## plan the bundled trace, show what it gains, write a report
 	@$(DEMO)/bin/eplb demo
 
 test: $(TEST)/made ## all tests and doctests

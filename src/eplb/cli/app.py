@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from eplb import __version__
+from eplb.cli.advise import ADVISE_EXAMPLE, advise_command
 from eplb.cli.convert import CONVERT_EXAMPLE, convert_command
 from eplb.cli.demo import demo_command
 from eplb.cli.exits import exit_code_of
 from eplb.cli.plan import EXAMPLE, plan_command
 from eplb.cli.replay import REPLAY_EXAMPLE, replay_command
+from eplb.cli.report import REPORT_EXAMPLE, report_command
+from eplb.cli.sweep import SWEEP_EXAMPLE, sweep_command
 from eplb.cli.validate import VALIDATE_EXAMPLE, validate_command
 from eplb.cli.versions import versions_command
 
@@ -46,6 +49,9 @@ app.callback(
 )(_main)
 app.command("plan", epilog=EXAMPLE)(plan_command)
 app.command("replay", epilog=REPLAY_EXAMPLE)(replay_command)
+app.command("advise", epilog=ADVISE_EXAMPLE)(advise_command)
+app.command("sweep", epilog=SWEEP_EXAMPLE)(sweep_command)
+app.command("report", epilog=REPORT_EXAMPLE)(report_command)
 app.command("convert", epilog=CONVERT_EXAMPLE)(convert_command)
 app.command("validate", epilog=VALIDATE_EXAMPLE)(validate_command)
 app.command("demo")(demo_command)
