@@ -28,6 +28,10 @@ def main(args: list[str] | None = None) -> None:
         "splitting": [],
         "splits": traces,
         "routing": [],
+        "cost_model": [],
+        "sweep": [],
+        "report": [],
+        "transfers": [],
         "start_up": [],
         "large": [],
     }

@@ -37,6 +37,7 @@ PUBLIC = [
     "balanced_packing",
     "dispatch",
     "evaluate",
+    "migration",
     "plan",
     "rebalance_experts",
     "record",

@@ -1,6 +1,6 @@
 """Expert-parallelism load balancing with a proven bound: see `plan`."""
 
-from eplb import dispatch, replay
+from eplb import dispatch, migration, replay
 from eplb.certificate import Certificate, PerLayer
 from eplb.deepseek import balanced_packing, rebalance_experts, replicate_experts, replication_fixup
 from eplb.dispatch.splitting import split
@@ -58,6 +58,7 @@ __all__ = [
     "balanced_packing",
     "dispatch",
     "evaluate",
+    "migration",
     "plan",
     "rebalance_experts",
     "record",

@@ -8,6 +8,7 @@ from eplb.deepseek import POLICIES, balanced_packing, rebalance_experts, replica
 from eplb.dispatch import Dispatcher, dispatch_batch, solve_split
 from eplb.errors import OptionError
 from eplb.forecasting import FORECASTERS
+from eplb.migration import plan_transfers
 from eplb.placement import Placement
 from eplb.planning import plan
 from eplb.topology import Topology
@@ -22,12 +23,12 @@ def warm_up(split: str | None = None) -> None:
 
     That is `plan`, for both splits, with groups and without, for one window and for several, from scratch and from a
     previous placement, on the same ranks and on others; the forecasters; `split`; dispatch of ids in int32 and int64;
-    and DeepSeek's functions for float32 loads, integers included.
+    transfers; and DeepSeek's functions for float32 loads, integers included.
 
     Parameters
     ----------
     split : {"even", "weighted"}, optional
-        Leave out what the other one alone needs, and dispatch.
+        Leave out what the other one alone needs, and dispatch and transfers.
 
     Raises
     ------
@@ -45,6 +46,7 @@ def warm_up(split: str | None = None) -> None:
         solve_split(placement, LOADS, source_loads=np.stack([LOADS, np.zeros_like(LOADS)], axis=1), whole_tokens=True)
     if split is None:
         _warm_dispatch(placement)
+        plan_transfers(placement, placement, 1)
 
 
 def _warm_drop_in() -> None:

@@ -119,10 +119,13 @@ def test_named_files_and_targets_exist(page):
     assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= targets
 
 
-def test_the_picture_is_what_its_script_draws(tmp_path):
+def test_the_pictures_are_what_their_script_draws(tmp_path):
     """The same bytes come out again."""
     script("make_pictures").main(["--out", str(tmp_path)])
-    assert (tmp_path / "balance.svg").read_bytes() == (ROOT / "docs" / "pictures" / "balance.svg").read_bytes()
+    pictures = sorted(path.name for path in (ROOT / "docs" / "pictures").iterdir())
+    assert pictures == sorted(path.name for path in tmp_path.iterdir())
+    for name in pictures:
+        assert (tmp_path / name).read_bytes() == (ROOT / "docs" / "pictures" / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("page", script("make_tables").PAGES)
