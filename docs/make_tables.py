@@ -1,4 +1,4 @@
-"""Write the measured tables of README.md and docs/splitting.md from the newest results.
+"""Write the measured tables of README.md and the pages in docs from the newest results.
 
 python docs/make_tables.py
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/splitting.md")
+PAGES = ("README.md", "docs/splitting.md", "docs/next-window.md", "docs/planning.md")
 MARKER = re.compile(r"<!-- table: docs/make_tables.py ([\w-]+) -->")
 END = "<!-- end of table -->"
 RESULTS_OF = {"steps": "splits"}
