@@ -1,7 +1,7 @@
-"""How well the cost model orders placements: predicted against measured times of one expert-parallel layer on a CPU.
+"""How well the cost model orders placements: predicted against measured times of an expert-parallel layer on a CPU.
 
-A stand-in for four ranks: the experts of each rank are real matrix products, run one rank after another on one thread,
-each timed alone; the layer takes as long as the slowest rank. Nothing is sent between ranks.
+The layer is that of `examples/expert_parallel`: its router and its replicas choose who computes which tokens, and
+`experts.compute` is timed for each of its four ranks alone; the layer takes as long as the slowest. Nothing is sent.
 
 python benchmarks/cost_model.py --out cost-model.md
 """
@@ -9,9 +9,10 @@ python benchmarks/cost_model.py --out cost-model.md
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,123 +22,166 @@ from cost_model_tables import markdown
 from machine import machine
 from numpy.typing import NDArray
 from tables import Row, publish
+from torch import Tensor
 
 import eplb
 from eplb.replay import policy_named
 from eplb.replay.cost import Calibration, calibrate
 
-NUM_RANKS, NUM_EXPERTS, TOP_K = 4, 32, 4
+sys.path.append(str(Path(__file__).parents[1] / "examples" / "expert_parallel"))
+
+from blocks import BLOCK_ROWS
+from experts import compute
+from replicas import MODES, Replicas
+from router import normalise, route
+from sizes import Sizes
+from traffic import Traffic
+from weights import WholeModel, slots_of, whole_model
+
+NUM_RANKS = 4
 SLOTS = (8, 10)
 PLACEMENTS = ("contiguous", "random", "deepseek", "eplb")
-FIT_TOKENS, UNSEEN_TOKENS = (8, 48, 384, 3072), (16, 96, 256, 768, 2048)
+FIT_TOKENS, UNSEEN_TOKENS = (4, 24, 192, 1536), (8, 48, 96, 384, 768)  # of a rank; they vary by a quarter
+SPLIT = MODES[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Tokens of all ranks, as the first layer's router sees them."""
+
+    number: int
+    hidden: list[Tensor]
+    """Of each rank, [N, D]."""
+    ids: list[Tensor]
+    """The experts that they go to, [N, K]."""
+    counts: Tensor
+    """Tokens that each rank sends to each expert, [R, E]."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all ranks."""
+        return sum(map(len, self.hidden))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One placement that serves one batch: tokens of each slot, [P]."""
+    """One placement that serves one batch."""
 
     placement: str
     num_tokens: int
     slots_per_rank: int
+    weights: list[list[Tensor]]
+    """Of each rank: gate, up and down of its slots."""
+    rows: list[Tensor]
+    """What each rank computes, slot after slot."""
     slot_tokens: NDArray[np.int64]
+    """Rows of each slot, [R, S]."""
 
 
 def main(args: list[str] | None = None) -> None:
     """Parse the command line, measure, fit, predict, print and write."""
     options = _parser().parse_args(args)
     torch.set_num_threads(1)
-    facts = {**machine(options.note), **{name: getattr(options, name) for name in ("hidden", "size", "rounds", "seed")}}
-    experts = _experts(options.hidden, options.size, options.seed)
-    fitted = measured(cases(FIT_TOKENS, options.seed), experts, options.rounds)
-    unseen = measured(cases(UNSEEN_TOKENS, options.seed + 1), experts, options.rounds)
-    found = calibrate(*(np.concatenate([row[key] for row in fitted]) for key in ("tokens", "activated", "seconds")))
+    names = ("width", "hidden_width", "rounds", "seed")
+    facts = {**machine(options.note), **{name: getattr(options, name) for name in names}}
+    sizes = Sizes(num_layers=1, width=options.width, hidden_width=options.hidden_width)
+    model = whole_model(sizes, options.seed)
+    fitted = measured(cases(FIT_TOKENS, sizes, model, options.seed), options.rounds)
+    unseen = measured(cases(UNSEEN_TOKENS, sizes, model, options.seed + 1), options.rounds)
+    found = fit(fitted)
     rows = [_row(row, found, "fitted") for row in fitted] + [_row(row, found, "unseen") for row in unseen]
     facts |= summary(found, [row for row in rows if row["kind"] == "unseen"])
     publish(markdown(facts, rows), facts, rows, options.out)
 
 
-def cases(batches: Sequence[int], seed: int) -> list[Case]:
-    """Return a case for each batch size and kind of placement; slots a rank alternate."""
+def cases(batches: Sequence[int], sizes: Sizes, model: WholeModel, seed: int) -> list[Case]:
+    """Return a case for each batch size and kind of placement; slots a rank alternate.
+
+    Placements and shares are made for the batch before the one that is served.
+    """
     rng, found = np.random.default_rng(seed), []
-    for index, num_tokens in enumerate(batches):
-        loads = _loads(rng, num_tokens)
+    for index, tokens_per_rank in enumerate(batches):
+        traffic = Traffic(replace(sizes, tokens_per_rank=tokens_per_rank), seed)
+        before, batch = (routed(traffic, model, sizes, 10 * index + number) for number in range(2))
+        loads = before.counts.sum(0, keepdim=True).numpy()
         for number, name in enumerate(PLACEMENTS):
             slots = SLOTS[(index + number) % len(SLOTS)]
-            placement = _placement(name, loads, slots, rng)
-            found.append(
-                Case(
-                    placement=name,
-                    num_tokens=num_tokens,
-                    slots_per_rank=slots,
-                    slot_tokens=_whole_tokens(placement, loads),
-                )
-            )
+            found.append(case(name, _placement(name, loads, slots, rng), loads, batch, model))
     return found
 
 
-def _loads(rng: np.random.Generator, num_tokens: int) -> NDArray[np.int64]:
-    """Return tokens of each expert when each token chooses `TOP_K` different ones, some far more often than others."""
-    popularity = np.log(rng.permutation(1 / np.arange(1, NUM_EXPERTS + 1) ** rng.uniform(0.4, 1.2)))
-    keys = popularity + rng.gumbel(size=(num_tokens, NUM_EXPERTS))
-    chosen = np.argsort(-keys, axis=1)[:, :TOP_K]
-    return np.bincount(chosen.ravel(), minlength=NUM_EXPERTS)
+def routed(traffic: Traffic, model: WholeModel, sizes: Sizes, number: int) -> Batch:
+    """Return batch `number`, and where the router sends it."""
+    hidden = [normalise(traffic.batch(number, rank)) for rank in range(NUM_RANKS)]
+    ids = [route(model.routers[0], rows, sizes.top_k)[0] for rows in hidden]
+    counts = torch.stack([torch.bincount(each.flatten(), minlength=sizes.num_experts) for each in ids])
+    return Batch(number=number, hidden=hidden, ids=ids, counts=counts)
+
+
+def case(name: str, placement: eplb.Placement, loads: NDArray[np.int64], batch: Batch, model: WholeModel) -> Case:
+    """Return what each rank computes of `batch`, as the all-to-all of the example would bring it there."""
+    slots = torch.cat(
+        [
+            Replicas(placement, loads, SPLIT, rank).choose(ids, 0, batch.number, batch.counts).flatten()
+            for rank, ids in enumerate(batch.ids)
+        ]
+    )
+    per_rank = torch.bincount(slots, minlength=placement.topology.num_slots).view(NUM_RANKS, -1)
+    rows = torch.cat(batch.hidden).repeat_interleave(batch.ids[0].shape[1], 0)[slots.argsort(stable=True)]
+    return Case(
+        placement=name,
+        num_tokens=batch.num_tokens,
+        slots_per_rank=per_rank.shape[1],
+        weights=[slots_of(model, placement, rank)[0] for rank in range(NUM_RANKS)],
+        rows=list(rows.split(per_rank.sum(1).tolist())),
+        slot_tokens=per_rank.numpy(),
+    )
 
 
 def _placement(name: str, loads: NDArray[np.int64], slots: int, rng: np.random.Generator) -> eplb.Placement:
-    topology = eplb.Topology(num_ranks=NUM_RANKS, slots_per_rank=slots)
+    topology, num_experts = eplb.Topology(num_ranks=NUM_RANKS, slots_per_rank=slots), loads.shape[1]
     if name == "random":
-        more = rng.integers(0, NUM_EXPERTS, topology.num_slots - NUM_EXPERTS)
+        more = rng.integers(0, num_experts, topology.num_slots - num_experts)
         return eplb.Placement(
-            physical_to_logical=rng.permutation(np.concatenate([np.arange(NUM_EXPERTS), more]))[None],
+            physical_to_logical=rng.permutation(np.concatenate([np.arange(num_experts), more]))[None],
             topology=topology,
         )
-    return policy_named(name).place(eplb.LoadTrace(loads=loads[None]), topology, None, None)
+    return policy_named(name, split=SPLIT).place(eplb.LoadTrace(loads=loads[None]), topology, None, None)
 
 
-def _whole_tokens(placement: eplb.Placement, loads: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the tokens of each slot when replicas take turns."""
-    slots, counts = placement.physical_to_logical[0], placement.replica_counts[0]
-    turn = np.array([np.count_nonzero(slots[:slot] == expert) for slot, expert in enumerate(slots)])
-    return np.asarray((loads[slots] + counts[slots] - 1 - turn) // counts[slots])
-
-
-def _experts(hidden: int, size: int, seed: int) -> list[list[torch.Tensor]]:
-    """Return gate, up and down projection of as many experts as there are slots, each with weights of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = ((hidden, size), (hidden, size), (size, hidden))
-    return [
-        [torch.randn(shape, generator=generator) / hidden for shape in shapes] for _ in range(NUM_RANKS * max(SLOTS))
-    ]
-
-
-def measured(found: list[Case], experts: list[list[torch.Tensor]], rounds: int) -> list[dict[str, Any]]:
-    """Return tokens, activated experts and least seconds of each rank; all cases take turns, `rounds` each."""
-    batch = torch.randn((max(case.slot_tokens.max() for case in found), experts[0][0].shape[0]))
-    seconds = np.full((len(found), NUM_RANKS), np.inf)
-    for _ in range(rounds):
-        for index, case in enumerate(found):
-            for rank, tokens in enumerate(case.slot_tokens.reshape(NUM_RANKS, -1)):
-                held = experts[rank * max(SLOTS) :][: case.slots_per_rank]
-                seconds[index, rank] = min(seconds[index, rank], _timed(tokens.tolist(), held, batch))
+def measured(found: list[Case], rounds: int) -> list[dict[str, Any]]:
+    """Return tokens, activated experts and median seconds of each rank; all cases take turns, `rounds` each."""
+    seconds = np.empty((rounds, len(found), NUM_RANKS))
+    for turn in seconds:
+        for index, served in enumerate(found):
+            for rank in range(NUM_RANKS):
+                turn[index, rank] = _timed(served, rank)
     return [
         {
-            "case": case,
-            "tokens": case.slot_tokens.reshape(NUM_RANKS, -1).sum(axis=1),
-            "activated": np.count_nonzero(case.slot_tokens.reshape(NUM_RANKS, -1), axis=1),
+            "case": served,
+            "tokens": served.slot_tokens.sum(axis=1),
+            "activated": np.count_nonzero(served.slot_tokens, axis=1),
             "seconds": took,
         }
-        for case, took in zip(found, seconds, strict=True)
+        for served, took in zip(found, np.median(seconds, axis=0), strict=True)
     ]
 
 
-def _timed(tokens: list[int], experts: list[list[torch.Tensor]], batch: torch.Tensor) -> float:
-    """Return the processor's seconds for one rank's experts on their tokens; other programs do not count."""
+def _timed(served: Case, rank: int) -> float:
+    """Return the processor's seconds for one rank's experts on their rows; other programs do not count."""
+    counts = served.slot_tokens[rank].tolist()
     start = time.thread_time()
-    for num_tokens, (gate, up, down) in zip(tokens, experts, strict=True):
-        if num_tokens:
-            inputs = batch[:num_tokens]
-            (torch.nn.functional.silu(inputs @ gate) * (inputs @ up)) @ down
+    compute(served.weights[rank], served.rows[rank], counts)
     return time.thread_time() - start
+
+
+def fit(rows: list[dict[str, Any]]) -> Calibration:
+    """Return the rates that fit the ranks which computed anything."""
+    tokens, activated, seconds = (
+        np.concatenate([row[key] for row in rows]) for key in ("tokens", "activated", "seconds")
+    )
+    busy = tokens > 0
+    return calibrate(tokens[busy], activated[busy], seconds[busy], tile_tokens=BLOCK_ROWS)
 
 
 def _row(row: dict[str, Any], found: Calibration, kind: str) -> Row:
@@ -188,8 +232,8 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, default=256, help="values of a token (default 256)")
-    parser.add_argument("--size", type=int, default=512, help="values inside an expert (default 512)")
+    for name, value in (("width", Sizes().width), ("hidden-width", Sizes().hidden_width)):
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"of the layer (default {value})")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each case (default 9)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--note", default="", help="a line for the head of the results")

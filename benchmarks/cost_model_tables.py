@@ -23,8 +23,9 @@ COLUMNS = (
 def markdown(facts: dict[str, Any], rows: list[Row]) -> str:
     """Return the fit, what it is worth, and a line for each case, under a heading."""
     how = (
-        f"One layer of 4 ranks, 32 experts of {facts['hidden']} x {facts['size']} x 3 weights in float32, 4 experts a "
-        f"token; the least processor time of {facts['rounds']} turns of each rank, on one thread, seed {facts['seed']}."
+        f"The layer of examples/expert_parallel: 4 ranks, 32 experts of {facts['width']} x {facts['hidden_width']} x 3 "
+        "weights in float32, 4 experts a token, blocks of 16 rows; the median processor time of "
+        f"{facts['rounds']} turns of each rank, on one thread, seed {facts['seed']}."
     )
     fit = (
         f"Fitted to {facts['fit_points']} ranks: {facts['us_per_token']:.3f} us a token, "

@@ -30,12 +30,21 @@ def test_bad_loads_end_in_one_line(program, tmp_path):
     assert "nan at [0, 1]" in result.stderr and not (tmp_path / "placement.json").exists()
 
 
-@pytest.mark.parametrize("args", [("plan",), ("plan", "a.npz", "--ranks", "x"), ("nonsense",), ("plan", "a", "--what")])
-def test_wrong_usage_ends_in_one_line(program, args):
-    """The same shape as any other error, and where help is."""
+@pytest.mark.parametrize(
+    ("args", "command"),
+    [
+        (("plan",), "eplb plan"),
+        (("plan", "a.npz", "--ranks", "x"), "eplb plan"),
+        (("plan", "a", "--what"), "eplb plan"),
+        (("advise", "a.npz"), "eplb advise"),
+        (("nonsense",), "eplb"),
+    ],
+)
+def test_wrong_usage_ends_in_one_line(program, args, command):
+    """The same shape as any other error, and where the help of that command is."""
     result = program(*args)
     assert_one_line(result)
-    assert "--help" in result.stderr
+    assert result.stderr.endswith(f" See `{command} --help`.\n")
 
 
 def test_json_is_all_there_is(program, loads_file):

@@ -106,9 +106,10 @@ def test_progress_runs_over_all_replays(trace):
     """From one to the last window of the last replay."""
     told = []
     examine(trace, TOPOLOGY, [EplbPolicy()], Settings(budgets=[0.5]), progress=lambda *now: told.append(now))
-    assert [done for _, done, _ in told] == list(range(1, 25))
-    assert {total for _, _, total in told} == {24}
-    assert [what for what, _, _ in told][::8] == ["contiguous", "eplb", "eplb within 50% of the slots"]
+    assert [done for _, done, _ in told] == list(range(1, 33))
+    assert {total for _, _, total in told} == {32}
+    replays = ["contiguous", "eplb", "eplb within 50% of the slots", "slots filled evenly"]
+    assert [what for what, _, _ in told][::8] == replays
 
 
 def test_bad_input_is_named(trace, policies):

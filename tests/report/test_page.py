@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eplb.errors import FileFormatError, MissingDependencyError, OptionError
-from eplb.report import Recommendation, report_html, write_report
+from eplb.report import NumberTable, Recommendation, report_html, write_report
 from tests.report.conftest import HOSTILE
 
 DATA = re.compile(r'<script id="report-data" type="application/json">(.*?)</script>', re.DOTALL)
@@ -49,6 +49,15 @@ def test_the_data_hold_what_was_found(html, found):
 def test_the_same_findings_make_the_same_page(html, found):
     """Byte for byte."""
     assert report_html(found) == html
+
+
+def test_numbers_and_commands_of_a_recommendation_are_shown(found):
+    """As a table and as lines to copy, escaped like all text."""
+    table = NumberTable(caption="what", head=("do", "ms"), rows=(("<wait>", "8.1"),))
+    told = Recommendation(verdict="go", headline="Do.", table=table, commands=("export A='<1>'", "serve"))
+    page = report_html(found, told)
+    assert "<th scope='row'>&lt;wait&gt;</th><td>8.1</td>" in page
+    assert "export A=&#x27;&lt;1&gt;&#x27;\nserve</pre>" in page
 
 
 def test_a_recommendation_of_others_takes_the_place(found):

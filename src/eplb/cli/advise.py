@@ -11,29 +11,20 @@ from typing import Annotated, Any
 import typer
 
 from eplb.advising.advice import LEAST_GAIN, SPLITS, advise
-from eplb.advising.batching import batch_of
 from eplb.advising.recommendation import Advice
-from eplb.cli.advise_costs import (
-    Figures,
-    calibration_note,
-    hardware_from,
-    model_from,
-    rates_from,
-    scaled,
-    steps_from,
-)
+from eplb.cli.advise_costs import Figures, hardware_from
 from eplb.cli.advise_json import advice_as_json
+from eplb.cli.advise_options import EngineName, HardwareName, ModelName, TokensPerStep
+from eplb.cli.advise_question import Question
 from eplb.cli.advise_settings import Asked
 from eplb.cli.advise_tables import print_advice
 from eplb.cli.options import EffortLevel, EffortName, Groups, JsonOutput, integers
 from eplb.cli.progress import Count, with_count, with_progress
 from eplb.cli.replay_source import Batching, Source, read_source
-from eplb.engines.settings import ENGINES, check_engine
+from eplb.engines.settings import check_engine
 from eplb.errors import OptionError
-from eplb.replay.cost import CostModel, Hardware, ModelShape
-from eplb.replay.cost.checking import positive
+from eplb.replay.cost import CostModel
 
-USUAL_RANKS, RANKS_PER_NODE, MOST_MACHINES = (4, 8, 16, 32, 64, 128), 8, 3
 ADVISE_EXAMPLE = "Example: eplb advise loads.npz --model deepseek-v3 --hardware h200 --ranks 32 --nodes 4 --engine vllm"
 
 
@@ -44,13 +35,8 @@ def advise_command(
             metavar="TRACE", help="Loads over windows, a .zarr folder, or a token stream.", show_default=False
         ),
     ],
-    hardware: Annotated[
-        str, typer.Option(metavar="NAME", help="h100, h200, or a .json file with figures.", show_default=False)
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="deepseek-v3, qwen3-235b, kimi-k2, ...", show_default="as the trace says"),
-    ] = None,
+    hardware: HardwareName,
+    model: ModelName = None,
     ranks: Annotated[
         str | None,
         typer.Option(
@@ -67,9 +53,7 @@ def advise_command(
             show_default="1; without --ranks, one for 8",
         ),
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"Print settings for {', '.join(ENGINES)}.", show_default="none")
-    ] = None,
+    engine: EngineName = None,
     split: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,9 +68,7 @@ def advise_command(
     steps_per_window: Annotated[
         int | None, typer.Option(help="Forward passes in a window.", show_default="as the trace says; streams: 32")
     ] = None,
-    tokens_per_step: Annotated[
-        float | None, typer.Option(help="Tokens of a forward pass, over all ranks.", show_default="as recorded")
-    ] = None,
+    tokens_per_step: TokensPerStep = None,
     other_ms: Annotated[
         float, typer.Option(help="What a step takes beside its MoE layers; 0: judge these alone.")
     ] = 0.0,
@@ -128,42 +110,35 @@ def advise_command(
     """
     if engine is not None:
         check_engine(engine)
-    machines = None if ranks is None else machines_from(ranks, nodes or "1")
-    if machines is None and nodes is not None:
+    wanted = None if ranks is None else machines_from(ranks, nodes or "1")
+    if wanted is None and nodes is not None:
         raise OptionError("--nodes: expected --ranks with it")
-    figures = Figures(
-        num_layers=layers,
-        experts_per_token=experts_per_token,
-        hidden_size=hidden_size,
-        expert_size=expert_size,
-        bytes_per_weight=bytes_per_weight,
+    question = Question(
+        hardware=hardware_from(hardware),
+        model=model,
+        figures=Figures(
+            num_layers=layers,
+            experts_per_token=experts_per_token,
+            hidden_size=hidden_size,
+            expert_size=expert_size,
+            bytes_per_weight=bytes_per_weight,
+        ),
+        steps_per_window=steps_per_window,
+        tokens_per_step=tokens_per_step,
+        other_ms=other_ms,
+        planner_ms=planner_ms,
+        hidden_migration=hidden_migration,
+        calibration=calibration,
     )
-    gpu = hardware_from(hardware)
     steps = steps_per_window if batch_size is not None else None
     batching = Batching(batch_size=batch_size, steps_per_window=steps, order=order, seed=seed)
     source = with_progress(f"reading {file.name}", lambda: read_source(file, batching))
-    shape, notes = model_from(model, figures, source.trace)
-    num_steps, more_notes = steps_from(source, steps_per_window)
-    if machines is None:
-        machines = machines_that_fit(shape, gpu)
-        more_notes.append(f"--ranks was not given: {', '.join(str(pair[0]) for pair in machines)} are tried")
-    fitted = rates_from(calibration, -(-shape.num_experts // machines[0][0]), gpu.tile_tokens)
-    more_notes += [] if fitted is None else [calibration_note(fitted)]
-    recorded = CostModel(
-        hardware=gpu,
-        model=shape,
-        rates=None if fitted is None else fitted.rates,
-        steps_per_window=num_steps,
-        hidden_migration_share=hidden_migration,
-        planner_seconds=planner_ms / 1e3,
-        other_seconds_per_step=other_ms / 1e3,
-    )
-    cost = with_batch(recorded, source, tokens_per_step)
+    cost, machines, notes = question.answered(source, wanted)
     splits = tuple(split or (SPLITS if engine is None else ("even",)))
     options: dict[str, Any] = {"splits": splits, "least_gain": least_gain, "groups": groups, "seed": seed}
     found = advise_all(source, cost, machines, {**options, "effort": effort.value})
     best = max(found, key=lambda advice: advice.tokens_per_second_per_rank)
-    asked = Asked(file=str(file), source=source, cost=cost, engine=engine, notes=(*notes, *more_notes), groups=groups)
+    asked = Asked(file=str(file), source=source, cost=cost, engine=engine, notes=notes, groups=groups)
     if json_output:
         print(json.dumps(advice_as_json(asked, best, found), allow_nan=False))
     else:
@@ -186,38 +161,9 @@ def machines_from(ranks: str, nodes: str) -> list[tuple[int, int]]:
     return list(zip(numbers, stands * len(numbers) if len(stands) == 1 else stands, strict=True))
 
 
-def machines_that_fit(model: ModelShape, hardware: Hardware) -> list[tuple[int, int]]:
-    """Return up to three pairs of ranks and nodes of 8 that hold the experts, fewest ranks first.
-
-    Examples
-    --------
-    >>> from eplb.replay.cost import hardware_named, model_named
-    >>> machines_that_fit(model_named("deepseek-v3"), hardware_named("h100"))
-    [(16, 2), (32, 4), (64, 8)]
-    """
-    held = model.bytes_per_expert * model.num_layers
-    fit = [
-        ranks
-        for ranks in USUAL_RANKS
-        if ranks <= max(model.num_experts, USUAL_RANKS[0])
-        and -(-model.num_experts // ranks) * held <= hardware.memory_bytes
-    ]
-    if not fit:
-        raise OptionError(f"--ranks: {model.name} does not fit {USUAL_RANKS[-1]} of {hardware.name}; say how many")
-    return [(ranks, -(-ranks // RANKS_PER_NODE)) for ranks in fit[:MOST_MACHINES]]
-
-
 def _listed(text: str, option: str) -> list[int]:
     values = integers(text, option)
     return [values] if isinstance(values, int) else list(values)
-
-
-def with_batch(cost: CostModel, source: Source, tokens_per_step: float | None) -> CostModel:
-    """Return `cost` for passes of `tokens_per_step` tokens, or of those recorded."""
-    if tokens_per_step is None:
-        return cost
-    positive(tokens_per_step, "--tokens-per-step")
-    return scaled(cost, tokens_per_step, batch_of(source.trace, cost).tokens_per_step)
 
 
 def advise_all(

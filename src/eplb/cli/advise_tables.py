@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -36,36 +37,51 @@ def print_advice(asked: Asked, best: Advice, found: Sequence[Advice]) -> None:
     console.print(nearby_table(best))
     console.print()
     console.print(facts(_left_facts(best)))
+    print_settings(console, asked, best)
+
+
+def print_settings(console: Console, asked: Asked, best: Advice) -> None:
+    """Print what to set in the engine that was named."""
     settings = engine_settings(asked, best)
     for line in () if settings is None else _settings_lines(asked, settings):
         console.print(Text(line), soft_wrap=True)
 
 
 def _asked_facts(asked: Asked, best: Advice) -> list[tuple[str, str]]:
-    cost, setting = asked.cost, best.chosen.setting
+    setting = best.chosen.setting
     machine = machine_facts(setting.topology, asked.source.trace.num_experts, asked.groups)
+    return [*source_facts(asked.source, asked.file, machine), *cost_facts(asked, best)]
+
+
+def cost_facts(asked: Asked, best: Advice) -> list[tuple[str, str]]:
+    """Return what steps were modelled for, and what was assumed."""
+    cost = asked.cost
     rates = "measured rates" if cost.rates is not None else f"at {cost.hardware.efficiency:.0%} of its datasheet"
-    rows = [
-        *source_facts(asked.source, asked.file, machine),
+    return [
         ("hardware", f"{cost.hardware.name}, {rates}"),
         ("", f"{cost.model.name}: {num_bytes(cost.model.bytes_per_expert)} an expert and layer"),
         ("a step", f"{best.tokens_per_step:,.0f} tokens; {best.tokens_per_expert:,.1f} an expert that gets any"),
+        *(("note", note) for note in asked.notes),
     ]
-    return [*rows, *(("note", note) for note in asked.notes)]
 
 
 def options_table(advice: Advice) -> Table:
     """Return a row for each thing to do, on windows that did not choose."""
     table = _table(("on held-out windows", "ms a\nstep", "tokens/s", "range", "balanced-\nness", "MB moved\na step"))
-    for option in advice.options.values():
-        name = f"{NAMES[option.kind]}{' *' if option.kind == advice.choice else ''}"
-        table.add_row(name, *_option_cells(option))
+    for cells in option_rows(advice):
+        table.add_row(*cells)
     return table
 
 
-def _option_cells(option: Option) -> list[str]:
+def option_rows(advice: Advice) -> list[list[str]]:
+    """Return its cells: name, ms a step, tokens/s, range, balancedness, MB moved a step."""
+    return [_option_cells(option, advice) for option in advice.options.values()]
+
+
+def _option_cells(option: Option, advice: Advice) -> list[str]:
     gain = option.gain
     return [
+        f"{NAMES[option.kind]}{' *' if option.kind == advice.choice else ''}",
         milliseconds(option.seconds_per_step).removesuffix(" ms"),
         "" if option.kind == NONE else f"{gain.expected:+.1%}",
         "" if option.kind == NONE else f"{gain.low:+.1%} to {gain.high:+.1%}",

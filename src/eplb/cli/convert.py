@@ -70,13 +70,15 @@ def convert_command(
     What IN is, is told by its content:
 
     - eplb: loads (.npz, .npy, .json, .csv, .pt, .zarr), placements (.json, .npz)
-    - sglang: dumps of the expert distribution recorder (a file, or a folder with those of all ranks), files for
-      --init-expert-location (.json, .pt)
-    - tensorrt-llm: a folder of expert statistics, the YAML file under moe_config.load_balancer
+    - sglang: the recorder's dumps (a file, or a folder with those of all ranks)
+    - sglang: files for --init-expert-location (.json, .pt)
+    - tensorrt-llm: a folder of expert statistics
+    - tensorrt-llm: the YAML file under moe_config.load_balancer
     - vllm-ascend: expert maps (.json)
     - megatron: a folder of routing traces (only read)
 
-    Nothing is written if anything is wrong. A placement of the same format is replaced, other files are not.
+    Nothing is written if anything is wrong.
+    A placement of the same format is replaced, other files are not.
     """
     hints = hints_from(
         ranks,

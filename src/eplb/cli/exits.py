@@ -59,11 +59,16 @@ def _outcome(command: Callable[[], Any]) -> int:
         return BAD_INPUT
     except Exception as exc:
         if isinstance(exc, CLICK_ERROR):
-            _say(f"error: {exc.format_message()} See `eplb --help`, `eplb plan --help`.")  # type: ignore[attr-defined]
+            _say(f"error: {exc.format_message()} See `{_command_of(exc)} --help`.")  # type: ignore[attr-defined]
             return BAD_INPUT
         traceback.print_exc()
         _say("This is a bug in eplb: please report it, with what `eplb versions` prints.")
         return FAILED
+
+
+def _command_of(exc: Exception) -> str:
+    """Return what was called, such as "eplb plan"."""
+    return str(getattr(getattr(exc, "ctx", None), "command_path", "eplb"))
 
 
 def _say(message: str) -> None:

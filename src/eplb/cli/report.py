@@ -9,6 +9,14 @@ from typing import Annotated, Any
 import typer
 
 import eplb
+from eplb.advising.recommendation import Advice
+from eplb.cli.advise_costs import hardware_from
+from eplb.cli.advise_json import advice_as_json
+from eplb.cli.advise_options import HARDWARE_HELP, EngineName, ModelName, TokensPerStep
+from eplb.cli.advise_question import Question
+from eplb.cli.advise_report import advised, check_alike, recommendation_from
+from eplb.cli.advise_settings import Asked
+from eplb.cli.advise_tables import print_settings
 from eplb.cli.console import output
 from eplb.cli.options import (
     EffortLevel,
@@ -25,6 +33,7 @@ from eplb.cli.progress import Count, with_count, with_progress
 from eplb.cli.replay_policies import policies_from
 from eplb.cli.replay_source import Batching, Source, read_source
 from eplb.cli.tables import facts
+from eplb.engines.settings import check_engine
 from eplb.errors import OptionError
 from eplb.replay import Policy
 from eplb.replay.splits import check_split, planned_split
@@ -119,18 +128,34 @@ def report_command(
         int | None, typer.Option(help="Token streams: requests that decode together.", show_default=False)
     ] = None,
     steps_per_window: Annotated[
-        int | None, typer.Option(help="Token streams: steps that make a window.", show_default="32")
+        int | None,
+        typer.Option(
+            help="Token streams: steps that make a window. With --hardware: forward passes in a window.",
+            show_default="32; as the trace says",
+        ),
     ] = None,
     order: Annotated[
         str | None, typer.Option(help="Token streams: requests arrive as given or random.", show_default="given")
     ] = None,
+    hardware: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{HARDWARE_HELP}: recommend what `eplb advise` does, which models time.",
+            show_default="judge balance alone",
+        ),
+    ] = None,
+    model: ModelName = None,
+    tokens_per_step: TokensPerStep = None,
+    engine: EngineName = None,
     json_output: JsonOutput = False,
 ) -> None:
     """Write one HTML file that shows what policies do with a trace, and what to do.
 
     It needs no network, and holds balancedness over time with the bound, rank loads by layer before and after, replicas
-    by expert, what moved when, balance against moves, the worst layers and why, and a recommendation. A report that is
-    at --out is replaced, other files are not.
+    by expert, what moved when, balance against moves, the worst layers and why, and a recommendation: with --hardware
+    that of `eplb advise` on these ranks, else what balance alone speaks for. A report that is at --out is replaced,
+    other files are not.
 
     A trace needs --ranks and --slots-per-rank. Of what `eplb replay --json` printed, the report shows what that holds.
     """
@@ -143,27 +168,32 @@ def report_command(
                 **{"--failed-ranks": failed_ranks, "--policy": policy, "--interval": interval, "--first": first},
                 **{"--max-moves-per-rank": max_moves_per_rank, "--budget": budget, "--forecast": forecast},
                 **{"--batch-size": batch_size, "--steps-per-window": steps_per_window, "--order": order},
+                **{"--hardware": hardware, "--model": model, "--tokens-per-step": tokens_per_step, "--engine": engine},
             }
         )
         found = with_progress(f"reading {file.name}", lambda: load_findings(file, expert_bytes))
-        _finish(found, file, {}, out, json_output)
+        _finish(found, None, file, {}, out, json_output)
         return
     if ranks is None or slots_per_rank is None:
         missing = "--ranks" if ranks is None else "--slots-per-rank"
         raise OptionError(f"{missing}: expected with a trace; only what `eplb replay --json` printed goes without")
     check_split(split, "--split")
     topology = topology_from(ranks, slots_per_rank, nodes, rank_speeds, failed_ranks)
+    question = _question(topology, hardware, model, tokens_per_step, steps_per_window, engine)
     planning: dict[str, Any] = {"groups": groups, "effort": effort.value, "seed": seed}
     policies, notes = policies_from(policy or (), forecast or (), topology, split=planned_split(split), **planning)
     how: dict[str, Any] = {"history": history, "interval": interval, "first": first, "max_moves_share": max_moves_share}
     how |= {"max_moves_per_rank": max_moves_per_rank, "split": split, "expert_bytes": expert_bytes}
     how |= {} if budget is None else {"budgets": budget}
     settings = Settings(source=str(file), groups=groups, notes=notes, **how)
-    batching = Batching(batch_size=batch_size, steps_per_window=steps_per_window, order=order, seed=seed)
+    steps = steps_per_window if batch_size is not None or question is None else None
+    batching = Batching(batch_size=batch_size, steps_per_window=steps, order=order, seed=seed)
     source = with_progress(f"reading {file.name}", lambda: read_source(file, batching))
     check_plan_size(source.trace.num_layers, topology)
+    splits = {**planning, "splits": (split,)}
+    advice = None if question is None else advised(source, topology, question, engine, str(file), splits)
     found = examined(source, topology, policies, settings)
-    _finish(found, file, {**topology.to_dict(), **planning, **how}, out, json_output)
+    _finish(found, advice, file, {**topology.to_dict(), **planning, **how}, out, json_output)
 
 
 def examined(source: Source, topology: eplb.Topology, policies: list[Policy], settings: Settings) -> Findings:
@@ -182,6 +212,31 @@ def examined(source: Source, topology: eplb.Topology, policies: list[Policy], se
     )
 
 
+def _question(
+    topology: eplb.Topology,
+    hardware: str | None,
+    model: str | None,
+    tokens_per_step: float | None,
+    steps_per_window: int | None,
+    engine: str | None,
+) -> Question | None:
+    """Return what an advice is asked with, or None where time is not to be modelled."""
+    if hardware is None:
+        for option, value in (("--model", model), ("--tokens-per-step", tokens_per_step), ("--engine", engine)):
+            if value is not None:
+                raise OptionError(f"{option}: expected --hardware with it; without, balance alone is judged")
+        return None
+    if engine is not None:
+        check_engine(engine)
+    check_alike(topology)
+    return Question(
+        hardware=hardware_from(hardware),
+        model=model,
+        steps_per_window=steps_per_window,
+        tokens_per_step=tokens_per_step,
+    )
+
+
 def _refuse(options: dict[str, Any]) -> None:
     """Raise if one of the options of a replay was given."""
     for option, value in options.items():
@@ -189,13 +244,25 @@ def _refuse(options: dict[str, Any]) -> None:
             raise OptionError(f"{option}: the file holds replays that were made already; leave it out")
 
 
-def _finish(found: Findings, file: Path, options: dict[str, Any], out: Path, json_output: bool) -> None:
-    advice = recommend(found)
+def _finish(
+    found: Findings,
+    asked: tuple[Asked, Advice] | None,
+    file: Path,
+    options: dict[str, Any],
+    out: Path,
+    json_output: bool,
+) -> None:
+    advice = recommend(found) if asked is None else recommendation_from(*asked, options["slots_per_rank"])
     size = with_progress("writing the report", lambda: write_report(out, found, advice))
     if json_output:
-        print(json.dumps(_object(found, advice, file, options, out, size), allow_nan=False))
+        told = None if asked is None else advice_as_json(*asked, [asked[1]])
+        content = {**_object(found, advice, file, options, out, size), "advice": told}
+        print(json.dumps(content, allow_nan=False))
         return
-    output().print(facts([*report_facts(found, advice), ("written", f"{out}: {size / 1e6:.1f} MB")]))
+    console = output()
+    console.print(facts([*report_facts(found, advice), ("written", f"{out}: {size / 1e6:.1f} MB")]))
+    if asked is not None:
+        print_settings(console, *asked)
 
 
 def report_facts(found: Findings, advice: Recommendation) -> list[tuple[str, str]]:
@@ -226,6 +293,7 @@ def _object(
             "headline": advice.headline,
             "details": list(advice.details),
             "settings": dict(advice.settings),
+            "commands": list(advice.commands),
         },
         "eplb_version": eplb.__version__,
     }

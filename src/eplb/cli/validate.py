@@ -46,9 +46,11 @@ def validate_command(
 ) -> None:
     """Say all that is wrong with a placement, and its hash if nothing is.
 
-    Every expert of every layer needs a replica, ids must be those of experts, slots must be shared out as the engine
-    wants. An expert twice on a rank is a warning, unless the engine forbids it. Exit code 1 says that something is
-    wrong, 2 that the file cannot be read at all.
+    Every expert of every layer needs a replica, ids must be those of experts,
+    slots must be shared out as the engine wants. An expert twice on a rank is a
+    warning, unless the engine forbids it.
+
+    Exit code 1 says that something is wrong, 2 that the file cannot be read.
     """
     hints = hints_from(ranks, nodes, experts, layers)
     trace = None if loads is None else with_progress(f"reading {loads.name}", lambda: read_loads(loads))

@@ -72,13 +72,14 @@ def examine(
     settings = _settled(settings, trace, topology)
     planner = next((policy for policy in policies if isinstance(policy, EplbPolicy)), None)
     budgets = [share for share in settings.budgets if share != settings.max_moves_share] if planner else []
-    replays = Replays(trace, steps, topology, settings, progress, len(policies) + len(budgets))
+    replays = Replays(trace, steps, topology, settings, progress, len(policies) + len(budgets) + 1)
     first = int(settings.first or 1)
     cells_each = len(policies) * trace.num_layers * topology.num_ranks
     bins = bins_for(first, max(1, trace.num_windows - first), cells_each, int(settings.interval or 1))
     found, windows = replays.watch(policies, bins)
     if planner is not None:
         replays.within(planner, budgets)
+    uninformed = replays.uninformed()
     about = (
         *trace_facts(trace),
         *machine_facts(topology, trace.num_experts, settings.groups),
@@ -98,6 +99,7 @@ def examine(
         frontier=tuple(replays.points),
         expert_bytes=settings.expert_bytes,
         notes=tuple(settings.notes),
+        uninformed=uninformed,
     )
 
 

@@ -203,6 +203,8 @@ class Findings:
         Bytes of the weights of one expert, where known.
     notes : tuple of str
         What a reader must know besides.
+    uninformed : array [T'] or None
+        Balancedness of each window when the slots are filled without knowing any loads; None where that is not known.
     """
 
     source: str
@@ -218,6 +220,7 @@ class Findings:
     frontier: tuple[Point, ...]
     expert_bytes: int | None
     notes: tuple[str, ...]
+    uninformed: NDArray[np.float64] | None = None
 
     def named(self, name: str) -> PolicyFindings | None:
         """Return the policy of this name, or None."""

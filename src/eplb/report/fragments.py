@@ -7,7 +7,7 @@ from html import escape
 
 import eplb
 from eplb.report.findings import BASELINE, Findings, PolicyFindings
-from eplb.report.recommending import Recommendation
+from eplb.report.recommendation import Recommendation
 from eplb.report.sizes import moved_text
 
 VERDICTS = {"go": "Balance", "no-go": "Do not balance", "open": "Look closer"}
@@ -20,7 +20,7 @@ def facts_html(findings: Findings) -> str:
 
 
 def recommendation_html(recommendation: Recommendation) -> str:
-    """Return the verdict, the recommendation, what it rests on, and what to set."""
+    """Return the verdict, the recommendation, what it rests on, and what to set or type."""
     verdict = recommendation.verdict if recommendation.verdict in VERDICTS else "open"
     parts = [
         f"<p class='verdict {verdict}'>{VERDICTS[verdict]}</p>",
@@ -32,6 +32,11 @@ def recommendation_html(recommendation: Recommendation) -> str:
             f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in recommendation.settings
         )
         parts.append(f"<dl class='settings'>{''.join(rows)}</dl>")
+    if recommendation.table is not None:
+        parts.append(table_html(recommendation.table.caption, recommendation.table.head, recommendation.table.rows))
+    if recommendation.commands:
+        lines = escape("\n".join(recommendation.commands))
+        parts.append(f"<pre tabindex='0' role='region' aria-label='Settings of the engine'>{lines}</pre>")
     return "".join(parts)
 
 

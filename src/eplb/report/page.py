@@ -14,7 +14,8 @@ from eplb.files import write_atomically
 from eplb.report.contents import contents_of, points_size
 from eplb.report.findings import Findings
 from eplb.report.fragments import facts_html, notes_html, policies_html, recommendation_html, tiles_html
-from eplb.report.recommending import Recommendation, recommend
+from eplb.report.recommendation import Recommendation
+from eplb.report.recommending import recommend
 
 GENERATOR = '<meta name="generator" content="eplb report">'
 HEAD_BYTES = 4096

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from eplb.advising.backtest import SpreadPolicy
 from eplb.arrays import frozen
 from eplb.replay import EplbPolicy, Policy, Replay, ScoredWindows, replay
 from eplb.replay.parts import RecordedTrace
@@ -74,6 +78,10 @@ class Replays:
             what = f"{policy.name} within {share:.0%} of the slots"
             result = self._replay(policy, share, what, None)
             self.points.append(point_of(result, share))
+
+    def uninformed(self) -> NDArray[np.float64]:
+        """Return the balancedness of each window when the slots are filled without knowing any loads."""
+        return self._replay(SpreadPolicy(), 0.0, "slots filled evenly", None).balancedness
 
     def _replay(self, policy: Policy, share: float, what: str, watch: Watch | None) -> Replay:
         settings, before = self._settings, self._done
