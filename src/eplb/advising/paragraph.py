@@ -20,9 +20,12 @@ def paragraph(advice: Advice, cost: CostModel) -> str:
     cost : CostModel
         What it was asked with.
     """
-    if not advice.go:
-        return " ".join(_no_go(advice, cost))
-    return " ".join(_go(advice, cost))
+    return " ".join(sentences(advice, cost))
+
+
+def sentences(advice: Advice, cost: CostModel) -> list[str]:
+    """Return what `paragraph` joins; the first is what to do."""
+    return _go(advice, cost) if advice.go else _no_go(advice, cost)
 
 
 def _go(advice: Advice, cost: CostModel) -> list[str]:
@@ -34,8 +37,9 @@ def _go(advice: Advice, cost: CostModel) -> list[str]:
         f"{steps} should take {milliseconds(option.seconds_per_step)} instead of "
         f"{milliseconds(none.seconds_per_step)} ({option.gain.step_change:+.1%}); {gain_text(option.gain)}, on "
         f"{len(option.gain.parts)} later parts of the trace that did not choose the settings.",
-        f"Spare slots take {num_bytes(option.extra_bytes_per_rank)} of memory a rank.",
     ]
+    if option.extra_bytes_per_rank:
+        texts.append(f"Spare slots take {num_bytes(option.extra_bytes_per_rank)} of memory a rank.")
     if option.moved_bytes_per_step:
         stall = option.stall_seconds_per_step / option.seconds_per_step
         texts.append(
@@ -72,12 +76,16 @@ def _no_go(advice: Advice, cost: CostModel) -> list[str]:
     ]
     texts.append(_reason(advice, best))
     if advice.spare_slots_gain >= advice.least_gain:
-        extra = num_bytes(advice.options[DYNAMIC].extra_bytes_per_rank)
-        texts.append(
-            f"Spare slots alone, filled without knowing any loads, gain {advice.spare_slots_gain:+.1%} for {extra} a "
-            "rank; what balancing adds to that is what counts above."
-        )
+        texts.append(_blind(advice))
     return texts
+
+
+def _blind(advice: Advice) -> str:
+    extra = advice.options[DYNAMIC].extra_bytes_per_rank
+    gain, counts = f"{advice.spare_slots_gain:+.1%}", "what balancing adds to that is what counts above."
+    if not extra:
+        return f"Another order, which knows no loads either, gains {gain}; {counts}"
+    return f"Spare slots alone, filled without knowing any loads, gain {gain} for {num_bytes(extra)} a rank; {counts}"
 
 
 def _reason(advice: Advice, best: Option) -> str:
