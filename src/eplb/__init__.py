@@ -29,7 +29,7 @@ from eplb.trace import LoadTrace
 from eplb.trace_store import TraceStore
 from eplb.warming import warm_up
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "Certificate",
