@@ -15,6 +15,8 @@ EplbError
 └── MissingDependencyError (ImportError)   an extra is not installed; the message holds the command
 """
 
+from __future__ import annotations
+
 
 class EplbError(Exception):
     """Base of every error that `eplb` raises on purpose."""
@@ -58,6 +60,17 @@ class FileFormatError(InputError):
 
 class MigrationError(EplbError, RuntimeError):
     """A migration that ended early; layers that were not committed are as they were."""
+
+    def __init__(
+        self, message: str, *, ranks: tuple[int, ...] = (), layer: int | None = None, phase: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.ranks = ranks
+        """The ranks that are to blame, as far as known."""
+        self.layer = layer
+        """The layer, by its place in the placement; None before the first."""
+        self.phase = phase
+        """ "agree", "transfer", "check", "decide" or "commit"; only after "commit" the layer is the new one."""
 
 
 class MigrationInDoubt(MigrationError):  # noqa: N818 - it names a state

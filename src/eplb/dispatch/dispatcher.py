@@ -12,7 +12,7 @@ from eplb.dispatch.local_first import local_first_quotas
 from eplb.dispatch.modes import EVEN, LOCAL_FIRST, check_counts_fit, checked_source
 from eplb.dispatch.operators import operators
 from eplb.dispatch.quotas import remainders, source_quotas, weighted_quotas
-from eplb.dispatch.tables import LayerTables, Tables
+from eplb.dispatch.tables import LayerTables, Tables, check_width
 from eplb.errors import DispatchError, OptionError, PlacementError
 from eplb.placement import Placement
 
@@ -142,9 +142,50 @@ class Dispatcher:
         PlacementError
             If layers, experts or ranks are not as many as before.
         """
+        self._check_update(placement, weights)
+        self._tables.update(placement, weights)
+
+    def update_layer(self, layer: int, placement: Placement, weights: ArrayLike | None = None) -> None:
+        """Go on with one layer of another placement, in place; a migration does this with every commit.
+
+        Parameters
+        ----------
+        layer : int
+            Its place, 0 to L - 1.
+        placement : Placement
+            Of all layers; only this one is looked at.
+        weights : array_like [P], optional
+            Shares of this layer's slots. Default: the replicas of an expert are alike.
+
+        Raises
+        ------
+        OptionError
+            If an expert has more than `max_replicas`, or weights do not fit the placement or the mode.
+        PlacementError
+            If layers, experts or ranks are not as many as before.
+        """
+        self._check_update(placement, weights)
+        self._tables.update_layer(checking.checked_index(layer, self._shape[0], "layer"), placement, weights)
+
+    def check_fits(self, placement: Placement, max_replicas: int) -> None:
+        """Raise what an update with such a placement would, with up to `max_replicas` of an expert.
+
+        Raises
+        ------
+        OptionError
+            If there is no room for so many replicas.
+        PlacementError
+            If layers, experts or ranks are not as many as here.
+        """
+        self._check_update(placement, None)
+        self._tables.check_shape(placement)
+        check_width(self._tables.max_replicas, max_replicas)
+
+    def _check_update(self, placement: Any, weights: ArrayLike | None) -> None:
+        if not isinstance(placement, Placement):
+            raise PlacementError(f"placement: expected an eplb.Placement, got {type(placement).__name__}")
         if self._mode == EVEN and weights is not None:
             raise OptionError('weights: mode "even" looks at none')
-        self._tables.update(placement, weights)
 
     def _checked_call(self, topk_ids: Any, layer: Any, step: Any, source_counts: Any) -> tuple[int, Any]:
         num_layers, num_experts, num_ranks = self._shape

@@ -59,19 +59,32 @@ class Tables:
     def update(self, placement: Placement, weights: ArrayLike | None) -> None:
         """Write another placement into the same memory, of arrays and tensors."""
         arrays = _arrays_of(placement, weights, self.max_replicas)
-        before, now = (
-            f"{len(t.counts)} layers, {t.counts.shape[1]} experts and {t.nodes.shape[1]} ranks"
-            for t in (self._arrays, arrays)
-        )
+        self.check_shape(placement)
+        self._write(slice(None), arrays)
+
+    def update_layer(self, layer: int, placement: Placement, weights: ArrayLike | None) -> None:
+        """Write one layer of another placement into the same memory; weights [P], if any, are those of the layer."""
+        self.check_shape(placement)
+        shares = None if weights is None else np.asarray(weights)[None]
+        self._write(slice(layer, layer + 1), _arrays_of(one_layer(placement, layer), shares, self.max_replicas))
+
+    def check_shape(self, placement: Placement) -> None:
+        """Raise `PlacementError` unless layers, experts and ranks are as many as here."""
+        (layers, experts), ranks = self._arrays.counts.shape, self._arrays.nodes.shape[1]
+        before = f"{layers} layers, {experts} experts and {ranks} ranks"
+        its = (placement.num_layers, placement.num_experts, placement.topology.num_ranks)
+        now = "{} layers, {} experts and {} ranks".format(*its)
         if before != now:
             raise PlacementError(f"placement: expected {before}, as before, got {now}; make a new Dispatcher")
+
+    def _write(self, layers: slice, arrays: LayerTables) -> None:
         for mine, its in zip(self._arrays, arrays, strict=True):
-            mine[:] = its
+            mine[layers] = its
         for tensors, _ in self._tensors.values():
             import torch
 
             for tensor, array in zip(tensors, arrays, strict=True):
-                tensor.copy_(torch.from_numpy(array))
+                tensor[layers].copy_(torch.from_numpy(array))
 
 
 def cumulative_shares(
@@ -106,6 +119,22 @@ def cumulative_shares(
     [[[0.75, 1.0], [1.0, 1.0], [1.0, 1.0]]]
     """
     return _shares(_replicas(placement, max_replicas), placement.replica_counts, placement, weights)
+
+
+def one_layer(placement: Placement, layer: int) -> Placement:
+    """Return one layer of a placement as a placement."""
+    mine = slice(layer, layer + 1)
+    slots, counts = placement.physical_to_logical[mine], placement.replica_counts[mine]
+    return Placement.from_planner(slots, placement.topology, counts, placement.layer_ids[mine])
+
+
+def check_width(width: int, max_replicas: int) -> None:
+    """Raise `OptionError` unless tables of this width hold so many replicas of an expert."""
+    if max_replicas > width:
+        raise OptionError(
+            f"max_replicas: expected an integer of at least {max_replicas}, the most replicas that an expert will "
+            f"have, got {width}; make the tables that wide"
+        )
 
 
 def _arrays_of(placement: Placement, weights: ArrayLike | None, max_replicas: int | None) -> LayerTables:
