@@ -8,6 +8,7 @@ Needs `pip install transformers`.
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ SIZES = {
     **{"vocab_size": 1000, "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 8},
     **{"num_attention_heads": 8, "num_key_value_heads": 2, "num_local_experts": 32, "num_experts_per_tok": 4},
 }
-WINDOW = 32  # forwards of a block
+WINDOW, BLOCK = 32, 64  # forwards
 
 
 def main(args: list[str] | None = None) -> None:
@@ -47,40 +48,46 @@ def small_model() -> Any:
 
 
 def measured(name: str, num_rows: int, length: int, model: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the medians of a forward with hooks and without, and of the ratio of neighbouring blocks."""
+    """Return the medians of a forward with hooks and without, and of the ratio over a block of both by turns."""
     ids = torch.randint(3, SIZES["vocab_size"], (num_rows, length), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-
-    def plain() -> None:
-        for _ in range(WINDOW):
-            model(**inputs)
-
-    def recorded() -> None:
-        with record(model, window=options.window):
-            plain()
-
+    other = copy.deepcopy(model)
     with torch.inference_mode():
-        pairs = [_pair(plain, recorded, turn) for turn in range(options.rounds + 1)][1:]
-    without, watched = zip(*pairs, strict=True)
-    ratios = [second / first for first, second in zip(without, watched, strict=True)]
+        blocks = [_both_ways(model, other, inputs, options.window) for _ in range(options.rounds + 1)][1:]
+    plain, recorded = (median(seconds) / BLOCK for seconds in zip(*blocks, strict=True))
     return {
         "what": name,
-        "plain_ms": median(without) * 1e3 / WINDOW,
-        "recorded_ms": median(watched) * 1e3 / WINDOW,
-        "ratio": median(ratios),
-        "added_us": (median(watched) - median(without)) * 1e6 / WINDOW,
+        "plain_ms": plain * 1e3,
+        "recorded_ms": recorded * 1e3,
+        "ratio": median(second / first for first, second in blocks),
+        "added_us": median(second - first for first, second in blocks) / BLOCK * 1e6,
     }
 
 
-def _pair(plain: Callable[[], Any], watched: Callable[[], Any], turn: int) -> tuple[float, float]:
-    """Return the seconds of both, of which either goes first in turn: time of this thread, which others do not use."""
-    if turn % 2:
-        second = _seconds(watched)
-        return _seconds(plain), second
-    return _seconds(plain), _seconds(watched)
+def _both_ways(first: Any, second: Any, inputs: dict[str, Any], window: int) -> tuple[float, float]:
+    """Return the seconds of a block without hooks and with them: half of it each model has the hooks."""
+    halves = _block(first, second, inputs, window), _block(second, first, inputs, window)
+    plain, recorded = (sum(seconds) / 2 for seconds in zip(*halves, strict=True))
+    return plain, recorded
+
+
+def _block(model: Any, watched: Any, inputs: dict[str, Any], window: int) -> tuple[float, float]:
+    """Return the seconds of a block without hooks and with them, forward by forward in turns.
+
+    Neighbouring forwards see the machine equally busy. Setting hooks, taking them off and the last counting are part of
+    the second.
+    """
+    totals, recording = [0.0, 0.0], record(watched, window=window)
+    totals[1] += _seconds(recording.__enter__)
+    for turn in range(BLOCK):
+        for which in (turn % 2, 1 - turn % 2):
+            totals[which] += _seconds(lambda which=which: (model, watched)[which](**inputs))  # type: ignore[misc]
+    totals[1] += _seconds(lambda: recording.__exit__(None, None, None))
+    return totals[0], totals[1]
 
 
 def _seconds(call: Callable[[], Any]) -> float:
+    """Return the time of this thread, which others do not use."""
     start = time.thread_time()
     call()
     return time.thread_time() - start
@@ -98,15 +105,16 @@ def markdown(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     ]
     shape = (
         f"Mixtral of 8 layers x 32 experts, 4 a token, width 256, random; windows of {facts['window']} forwards; "
-        f"{facts['threads']} thread, {facts['rounds']} rounds. Processor time of the thread over blocks of {WINDOW} "
-        "forwards, setting hooks and counting included; the ratio is the median over neighbouring blocks."
+        f"{facts['threads']} thread, {facts['rounds']} blocks of 2 x {BLOCK} forwards of each kind, one by one in "
+        "turns on two equal models, each with the hooks half the time. Processor time of the thread, setting hooks and "
+        "counting included; medians over blocks, the ratio's too."
     )
     return "\n\n".join([f"# Recording, {facts['date']}", heading(facts), shape, table(columns, lines)])
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=9, help="blocks of each kind (default 9)")
+    parser.add_argument("--rounds", type=int, default=9, help="blocks (default 9)")
     parser.add_argument("--window", type=int, default=WINDOW, help=f"forwards of a window (default {WINDOW})")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
     parser.add_argument("--note", default="", help="a line for the head of the results")

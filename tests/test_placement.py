@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eplb import FileFormatError, Placement, PlacementError, Topology, TopologyError
-from tests.test_files import disk_full_after
+from tests.test_files import disk_full_after, little_memory
 
 ENDINGS = (".json", ".npz")
 NAMED = (FileFormatError, PlacementError, TopologyError)
@@ -375,6 +375,16 @@ def test_a_file_cut_off_anywhere_is_refused(small, tmp_path, ending):
         path.write_bytes(whole[:length])
         with pytest.raises(FileFormatError, match=r"truncated|not a readable|no header"):
             Placement.load(path)
+
+
+@pytest.mark.parametrize("name", ["physical_to_logical", "layer_ids", "slots_per_rank", "rank_speeds", "num_nodes"])
+def test_a_long_text_takes_no_memory(small, tmp_path, name):
+    """Numpy would make room for as long a text in every place, 8 GiB here."""
+    document, texts = document_of(small, tmp_path), ["x" * (1 << 20)] + ["a"] * 2000
+    part = document if name in document else document["topology"]
+    part[name] = [texts, texts[1:]] if name == "physical_to_logical" else texts
+    with little_memory(64 << 20), pytest.raises(NAMED, match="with texts among them, such as 'xxxx"):
+        load_document(document, tmp_path)
 
 
 @pytest.mark.parametrize(("ending", "every"), [(".json", 5), (".npz", 17)])

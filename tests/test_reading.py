@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from eplb.errors import EplbError, FileFormatError, LoadsError, MissingDependencyError
 from eplb.reading import read_loads
 from eplb.trace import LoadTrace
+from tests.test_files import little_memory
 
 SUFFIXES = (".npz", ".npy", ".json", ".csv", ".pt", ".bin")
 TWO_LAYERS = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -192,6 +193,16 @@ def test_huge_files_are_refused_before_they_are_read(tmp_path, name):
         stream.truncate(3 << 30)
     with pytest.raises(FileFormatError, match="more than"):
         read_loads(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["loads", "layer_ids", "tokens", "labels"])
+def test_a_long_text_takes_no_memory(saved, name):
+    """Numpy would make room for as long a text in every place, 8 GiB here."""
+    fields = {"loads": [[1, 2]], name: [["x" * (1 << 20)] + ["a"] * 2000]}
+    fields[name] = fields[name] if name == "loads" else fields[name][0]
+    file = saved("a.json", json.dumps(fields))
+    with little_memory(64 << 20), pytest.raises(EplbError, match=f"a.json: {name}: "):
+        read_loads(file)
 
 
 def test_zip_bombs_are_refused(tmp_path, monkeypatch):

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from eplb.errors import InputError, LoadsError, OptionError
 
 MAX_INT64 = 2**63 - 1
+MAX_CHARACTERS = 2**20
+NUMBER_LENGTH = 32  # of a number, as numpy turns it into text
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -24,6 +26,8 @@ def array_of(values: Any, what: str, error: type[InputError]) -> NDArray[Any]:
     """Return `values`, array_like or a torch tensor, as a numpy array; else raise `error` that begins with `what`."""
     if isinstance(values, np.ma.MaskedArray):
         raise error(f"{what}; got a masked array: fill or drop what is masked first")
+    if isinstance(values, (list, tuple)):
+        _check_texts(values, what, error)
     try:
         if hasattr(values, "detach") and hasattr(values, "cpu"):
             values = values.detach().cpu()
@@ -33,6 +37,21 @@ def array_of(values: Any, what: str, error: type[InputError]) -> NDArray[Any]:
         return np.asarray(values)
     except (TypeError, ValueError, OverflowError, RuntimeError) as exc:
         raise error(f"{what}; {exc}") from None
+
+
+def _check_texts(values: Sequence[Any], what: str, error: type[InputError]) -> None:
+    """Raise for texts in long nested lists of numbers: numpy would make every entry as long as the longest text."""
+    waiting, longest, num_entries = [values], "", 0
+    while waiting:
+        part = waiting.pop()
+        num_entries += len(part)
+        kinds = set(map(type, part))
+        if any(issubclass(kind, (str, bytes)) for kind in kinds):
+            longest = max(longest, *(str(entry) for entry in part if isinstance(entry, (str, bytes))), key=len)
+        if any(issubclass(kind, (list, tuple)) for kind in kinds):
+            waiting += [entry for entry in part if isinstance(entry, (list, tuple))]
+    if longest and num_entries * max(len(longest), NUMBER_LENGTH) > MAX_CHARACTERS:
+        raise error(f"{what}; got {num_entries:,} entries with texts among them, such as {longest[:40]!r}")
 
 
 def integers(values: ArrayLike, name: str, error: type[InputError]) -> NDArray[np.int64]:

@@ -15,11 +15,33 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.errors import FileFormatError
+from eplb.errors import FileFormatError, InputError, MissingDependencyError
 
 MAX_ARRAY_BYTES = 8 << 30
-MAX_TEXT_BYTES = 1 << 30
+MAX_LOADS_BYTES = 2 << 30
+MAX_TEXT_BYTES = 256 << 20  # parsed, text takes about ten times its size
 ZIP_END_BYTES = 22
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Raise what goes wrong as an error of ours that begins with the path."""
+    try:
+        yield
+    except InputError as exc:
+        message = str(exc)
+        raise type(exc)(message if message.startswith(f"{path}: ") else f"{path}: {message}") from None
+    except MissingDependencyError:
+        raise
+    except OSError as exc:
+        raise FileFormatError(f"{path}: cannot be read: {exc.strerror or _first_line(exc)}") from None
+    except Exception as exc:  # decoders of foreign bytes raise anything
+        raise FileFormatError(f"{path}: cannot be read (truncated or damaged?): {_first_line(exc)}") from None
+
+
+def _first_line(exc: Exception) -> str:
+    lines = str(exc).splitlines()
+    return lines[0][:200] if lines else type(exc).__name__
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[IO[bytes]], None]) -> None:

@@ -5,27 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import os
-import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.errors import FileFormatError, InputError, MissingDependencyError
-from eplb.files import existing_file, read_json, read_npy, read_text
+from eplb.errors import FileFormatError
+from eplb.files import MAX_LOADS_BYTES, MAX_TEXT_BYTES, existing_file, naming, read_json, read_npy, read_text
+from eplb.torch_files import PICKLE, read_torch
 from eplb.trace import LoadTrace
 from eplb.trace_store import TraceStore
-
-MAX_LOADS_BYTES = 2 << 30
-MAX_TEXT_BYTES = 256 << 20  # parsed, text takes about ten times its size
 
 NPY_MAGIC, ZIP_MAGIC = b"\x93NUMPY", b"PK"
 LOADS_NAMES = ("loads", "logical_count")
 TEXT_FIELDS = ("model", "window", "phase")
 LIST_FIELDS = ("layer_ids", "tokens", "labels")
+MAX_LABEL_LENGTH = 1024  # saved as an array, labels all take the room of the longest
 LONG_COLUMNS = ("layer", "expert", "load")
 LIKE_A_HEADER = 4  # this many columns that count 0, 1, 2, ... are a header
 
@@ -60,22 +58,8 @@ def read_loads(path: str | os.PathLike[str]) -> LoadTrace:
     """
     is_folder = Path(path).suffix.lower() == ".zarr" and Path(path).is_dir()
     file = Path(path) if is_folder else existing_file(path)
-    try:
+    with naming(file):
         return _reader(file)(file)
-    except InputError as exc:
-        message = str(exc)
-        raise type(exc)(message if message.startswith(f"{file}: ") else f"{file}: {message}") from None
-    except MissingDependencyError:
-        raise
-    except OSError as exc:
-        raise FileFormatError(f"{file}: cannot be read: {exc.strerror or _first_line(exc)}") from None
-    except Exception as exc:  # decoders of foreign bytes raise anything
-        raise FileFormatError(f"{file}: cannot be read (truncated or damaged?): {_first_line(exc)}") from None
-
-
-def _first_line(exc: Exception) -> str:
-    lines = str(exc).splitlines()
-    return lines[0][:200] if lines else type(exc).__name__
 
 
 def _reader(file: Path) -> Callable[[Path], LoadTrace]:
@@ -112,8 +96,7 @@ def _read_zip(file: Path) -> LoadTrace:
     """Read an .npz or a .pt file: both are zip archives."""
     with zipfile.ZipFile(file) as archive:
         sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-    if any(name.endswith("/data.pkl") for name in sizes):
-        _check_size(sum(sizes.values()))
+    if any(name.endswith(PICKLE) for name in sizes):
         return _read_torch(file)
     for name in ("loads", *TEXT_FIELDS, *LIST_FIELDS):
         _check_size(sizes.get(f"{name}.npy", 0))
@@ -150,37 +133,18 @@ def _from_mapping(content: Mapping[str, Any]) -> LoadTrace:
         if not isinstance(fields[key], wanted):
             kind = "a text" if wanted is str else "a list"
             raise FileFormatError(f"{key}: expected {kind}, got {type(fields[key]).__name__}")
+    if any(len(str(label)) > MAX_LABEL_LENGTH for label in fields.get("labels", ())):
+        raise FileFormatError(f"labels: expected texts of at most {MAX_LABEL_LENGTH:,} characters")
     return LoadTrace(loads=content[name], **fields)
 
 
 def _read_torch(file: Path) -> LoadTrace:
-    _check_size(file.stat().st_size)
-    try:
-        import torch
-    except ImportError:
-        raise MissingDependencyError(f'{file}: PyTorch is needed to read it; pip install "eplb[torch]"') from None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception:  # PyTorch's own message advises to unpickle all, which runs what the file says
-            raise FileFormatError(
-                "not a .pt file of plain tensors (truncated, or it holds more than tensors); "
-                "save a tensor, or a dict with 'loads', by torch.save"
-            ) from None
-    if isinstance(content, torch.Tensor):
-        return LoadTrace(loads=_from_tensor(content))
+    content = read_torch(file)
+    if isinstance(content, np.ndarray):
+        return LoadTrace(loads=content)
     if not isinstance(content, Mapping):
         raise FileFormatError(f"expected a tensor, or a dict with 'loads', got {type(content).__name__}")
-    return _from_mapping({k: _from_tensor(v) if isinstance(v, torch.Tensor) else v for k, v in content.items()})
-
-
-def _from_tensor(tensor: Any) -> NDArray[Any]:
-    _check_size(tensor.numel() * tensor.element_size())  # a view of few bytes can be huge
-    tensor = tensor.detach()
-    if tensor.is_floating_point() and tensor.element_size() < 4:
-        tensor = tensor.float()  # numpy has no bfloat16
-    return cast("NDArray[Any]", tensor.numpy())
+    return _from_mapping(content)
 
 
 def _read_csv(file: Path) -> LoadTrace:

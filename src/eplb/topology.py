@@ -137,10 +137,7 @@ def _positive(value: Any, name: str, most: int = MAX_SLOTS) -> int:
 
 
 def _is_list(value: Any) -> bool:
-    try:
-        return np.ndim(value) > 0
-    except ValueError:  # ragged lists, which `integers` names
-        return True
+    return isinstance(value, (list, tuple)) or np.ndim(value) > 0
 
 
 def _one_per_rank(values: ArrayLike, num_ranks: int, name: str) -> NDArray[np.int64]:

@@ -375,7 +375,7 @@ def test_torch_files_whose_sizes_lie(tmp_path):
 
 def test_archives_that_unpack_to_too_much(tmp_path, monkeypatch):
     """Are refused by what their directory says."""
-    monkeypatch.setattr("eplb.engines.torch_files.MAX_LOADS_BYTES", 1 << 20)
+    monkeypatch.setattr("eplb.torch_files.MAX_LOADS_BYTES", 1 << 20)
     torch.save({"logical_count": torch.ones((1, 1, 4))}, tmp_path / "a.pt")
     with zipfile.ZipFile(tmp_path / "a.pt", "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data/9", bytes(2 << 20))

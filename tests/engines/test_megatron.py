@@ -76,7 +76,7 @@ def test_micro_batches_of_a_step_are_summed(tmp_path, ids):
         ('{"step": 0, "layer": -1, "top_indices": [[0]]}', "layer: expected an integer"),
         ('{"step": 0, "layer": 0, "top_indices": "x"}', "top_indices: expected a list"),
         ('{"step": 0, "layer": 0, "top_indices": [0]}', r"expected \[tokens, experts per token\]"),
-        ('{"step": 0, "layer": 0, "top_indices": [[0], [0, 1]]}', "rectangular"),
+        ('{"step": 0, "layer": 0, "top_indices": [[0], [0, 1]]}', "nested alike"),
         ('{"step": 0, "layer": 0, "top_indices": [["a"]]}', "lists of numbers"),
         ('{"step": 0, "layer": 0, "top_indices": [[-1]]}', "ids below 65536"),
         ('{"step": 0, "layer": 0, "top_indices": [[1099511627776]]}', "ids below 65536"),

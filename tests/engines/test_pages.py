@@ -28,9 +28,9 @@ def run(tmp_path, monkeypatch):
     """Run the commands of a page in a folder, each of which must succeed."""
     monkeypatch.chdir(tmp_path)
 
-    def run_all(page):
+    def run_all(page, count=4):
         found = commands(page)
-        assert len(found) == 4
+        assert len(found) == count
         for arguments in found:
             result = CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, (arguments, result.exception, result.stdout)
@@ -71,6 +71,14 @@ def test_vllm_ascend(run, tmp_path, rng):
     run("vllm-ascend")
     assert validate("map.json", engine="vllm-ascend").is_valid
     assert read("map.json").value == eplb.Placement.load("plan.json")
+
+
+def test_transformers(run, rng):
+    """Ends in a location for the engine that serves; its recording is run in tests/recording/test_page.py."""
+    loads = skewed(rng, (16, 48, 128))
+    eplb.LoadTrace(loads=loads, labels=["decode"] * 16).save("served.npz")
+    run("transformers", count=3)
+    assert read("location.json", Hints(num_ranks=8)).value == eplb.Placement.load("plan.json")
 
 
 def test_megatron(run, tmp_path, rng):

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RANKS = 4
+SHARE = 0.125  # of all slots may move at once
 
 pytestmark = [
     pytest.mark.engine,
@@ -39,19 +40,24 @@ def serve(folder, **environment):
     return [json.loads(out.splitlines()[-1]) for out, _ in said]
 
 
-def changes(report):
-    """Return how many slots changed at each rearrangement after the first."""
-    maps = report["maps"]
-    return [
-        sum(a != b for x, y in zip(old, new, strict=True) for a, b in zip(x, y, strict=True))
-        for old, new in pairwise(maps)
-    ]
+def moves(before, after):
+    """Return how many experts come to ranks that did not hold them."""
+    return sum(
+        len(set(wanted) - set(held))
+        for old, new in zip(before, after, strict=True)
+        for held, wanted in zip(by_rank(old), by_rank(new), strict=True)
+    )
+
+
+def by_rank(slots):
+    size = len(slots) // RANKS
+    return [slots[rank * size : (rank + 1) * size] for rank in range(RANKS)]
 
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
     """What ranks report that serve with the plug-in switched on."""
-    return serve(tmp_path_factory.mktemp("ours"), EPLB_VLLM="1")
+    return serve(tmp_path_factory.mktemp("ours"), EPLB_VLLM="1", EPLB_MAX_MOVES_SHARE=f"{SHARE}")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,8 @@ def test_installed_vllm_serves_as_before(theirs):
     assert all(all(report["sound"]) for report in theirs)
 
 
-def test_the_planner_changes_fewer_slots(ours, theirs):
-    """With the same tokens, steps from the placement in force change less than plans from scratch."""
-    assert sum(changes(ours[0])) < sum(changes(theirs[0]))
+def test_no_exchange_moves_more_than_it_may(ours):
+    """Each starts from the placement that vLLM has in force; the load shifts twice, so that some experts do move."""
+    maps = ours[0]["maps"]
+    found = [moves(*pair) for pair in pairwise(maps)]
+    assert 0 < max(found) <= SHARE * sum(map(len, maps[0]))

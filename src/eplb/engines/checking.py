@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.errors import FileFormatError, InputError, MissingDependencyError, PlacementError
+from eplb.arrays import array_of
+from eplb.errors import FileFormatError, PlacementError
 
 MOST_TOKENS = 2**48
 """Of an expert in a step; sums over ranks and steps stay far below 2**63."""
@@ -46,7 +45,9 @@ def shown(value: Any) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)} of {value.dtype}"
-    return repr(value)[:60] if isinstance(value, (str, float, bool, type(None))) else _other(value)
+    if isinstance(value, str) and len(value) > 60:
+        return f"{value[:50]!r}..."
+    return repr(value) if isinstance(value, (str, float, bool, type(None))) else _other(value)
 
 
 def _other(value: Any) -> str:
@@ -95,23 +96,12 @@ def _as_int64(values: NDArray[Any], what: str) -> NDArray[np.int64]:
 
 
 def number_lists(values: Any, what: str) -> NDArray[Any]:
-    """Return nested lists of numbers as an array; what is no number is refused before numpy sees it."""
-    level = [values]
-    while level and all(isinstance(entry, list) for entry in level) and any(level):
-        flat = [entry for part in level for entry in part]
-        if not any(isinstance(entry, list) for entry in flat):
-            if not set(map(type, flat)) <= {int, float}:
-                break
-            return _array(values, what)
-        level = flat
-    raise FileFormatError(f"{what}: expected lists of numbers, nested alike, got {shown(values)}")
-
-
-def _array(values: Any, what: str) -> NDArray[Any]:
-    try:
-        return np.array(values)
-    except (ValueError, OverflowError) as exc:
-        raise FileFormatError(f"{what}: expected a rectangular array; {str(exc)[:120]}") from None
+    """Return nested lists of numbers as an array, or raise `FileFormatError`."""
+    wanted = f"{what}: expected lists of numbers, nested alike"
+    array = array_of(values, wanted, FileFormatError)
+    if not isinstance(values, list) or array.dtype.kind not in "iuf":
+        raise FileFormatError(f"{wanted}, got {shown(values)} with {array.dtype}")
+    return array
 
 
 def token_counts(values: NDArray[Any], what: str) -> NDArray[np.int64]:
@@ -121,27 +111,6 @@ def token_counts(values: NDArray[Any], what: str) -> NDArray[np.int64]:
     if values.size and (int(values.min()) < 0 or int(values.max()) > MOST_TOKENS):
         raise FileFormatError(f"{what}: expected counts of 0 to 2**48, got {values.min()} to {values.max()}")
     return values.astype(np.int64)
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Raise what goes wrong as an error of ours that begins with the path."""
-    try:
-        yield
-    except InputError as exc:
-        message = str(exc)
-        raise type(exc)(message if message.startswith(f"{path}: ") else f"{path}: {message}") from None
-    except MissingDependencyError:
-        raise
-    except OSError as exc:
-        raise FileFormatError(f"{path}: cannot be read: {exc.strerror or _first_line(exc)}") from None
-    except Exception as exc:  # decoders of foreign bytes raise anything
-        raise FileFormatError(f"{path}: cannot be read (truncated or damaged?): {_first_line(exc)}") from None
-
-
-def _first_line(exc: Exception) -> str:
-    lines = str(exc).splitlines()
-    return lines[0][:200] if lines else type(exc).__name__
 
 
 def by_number(names: frozenset[str], pattern: str) -> dict[int, str]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from eplb.engines.torch_files import PICKLE, read_torch
 from eplb.errors import FileFormatError
-from eplb.files import existing_file, parse_json
-from eplb.reading import MAX_TEXT_BYTES, NPY_MAGIC, ZIP_MAGIC
+from eplb.files import MAX_TEXT_BYTES, existing_file, parse_json
+from eplb.reading import NPY_MAGIC, ZIP_MAGIC
+from eplb.torch_files import PICKLE, read_torch
 
 MAX_LINE_BYTES = 64 << 20
 MAX_NAMES = 100_000

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eplb.engines.checking import naming
 from eplb.engines.formats import LOADS, Format
 from eplb.engines.hints import Hints
 from eplb.engines.layers import chosen_layers
@@ -15,6 +14,7 @@ from eplb.engines.placing import placed
 from eplb.engines.registry import Recognized, format_for, format_named, recognized
 from eplb.engines.remarks import Remarks
 from eplb.errors import EplbError, FileFormatError, OptionError
+from eplb.files import naming
 from eplb.placement import Placement
 from eplb.trace import LoadTrace
 

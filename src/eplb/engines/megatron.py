@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.engines.checking import by_number, integer, named, naming, number_lists, shown
+from eplb.engines.checking import by_number, integer, named, number_lists, shown
 from eplb.engines.contents import MAX_LINE_BYTES, Contents
 from eplb.engines.formats import LOADS, Format, Recorded
 from eplb.engines.hints import MAX_EXPERTS, Hints
@@ -23,6 +23,7 @@ from eplb.engines.remarks import Remarks
 from eplb.engines.rules import Rules
 from eplb.engines.steps import Steps
 from eplb.errors import FileFormatError, LoadsError, OptionError
+from eplb.files import naming
 
 PATTERN = r"router_trace_rank(\d+)\.jsonl"
 KEYS = frozenset({"step", "layer", "top_indices"})

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from eplb.engines.checking import id_matrix, integer, named, number_lists, shown
+from eplb.engines.checking import id_matrix, integer, named, shown
 from eplb.engines.contents import Contents
 from eplb.engines.formats import LOADS, PLACEMENT, Format, Recorded, Slots
 from eplb.engines.hints import Hints
@@ -59,10 +59,6 @@ def _is_table(text: str) -> bool:
 
 def read_loads(contents: Contents, hints: Hints, remarks: Remarks) -> Recorded:
     """Return the loads, as `eplb.reading.read_loads` does."""
-    fields = contents.value if contents.keys else {"loads": contents.value}
-    for name in ("loads", "layer_ids", "tokens"):
-        if isinstance(fields.get(name), list):
-            number_lists(fields[name], name)
     return Recorded(trace=read_any_loads(contents.path))
 
 
@@ -78,7 +74,7 @@ def read_slots(contents: Contents, hints: Hints, remarks: Remarks) -> Slots:
     experts = id_matrix(header.get("physical_to_logical"), "physical_to_logical")
     return Slots(
         experts=experts,
-        layer_ids=checked_layer_ids(_plain(header.get("layer_ids"), "layer_ids"), len(experts), PlacementError),
+        layer_ids=checked_layer_ids(header.get("layer_ids"), len(experts), PlacementError),
         topology=_topology(named(header, "topology", dict, "the placement")),
         num_experts=integer(header.get("num_experts"), "num_experts", least=1),
         plan_hash=header.get("hash"),
@@ -87,16 +83,9 @@ def read_slots(contents: Contents, hints: Hints, remarks: Remarks) -> Slots:
 
 def _topology(parameters: dict[str, Any]) -> Topology:
     try:
-        return Topology(**{name: _plain(value, f"topology: {name}") for name, value in parameters.items()})
+        return Topology(**parameters)
     except TypeError as exc:
         raise TopologyError(f"topology: {exc}") from None
-
-
-def _plain(value: Any, what: str) -> Any:
-    """Return `value` unless it is a list of other things than numbers, which numpy would make room for."""
-    if isinstance(value, list) and not set(map(type, value)) <= {int, float}:
-        raise FileFormatError(f"{what}: expected numbers, got {shown(value)}")
-    return value
 
 
 def _npz_header(path: Path) -> Any:

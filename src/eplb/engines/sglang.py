@@ -22,10 +22,10 @@ from eplb.engines.hints import MAX_CELLS, MAX_LAYERS, Hints
 from eplb.engines.layers import numbers_of
 from eplb.engines.remarks import Remarks
 from eplb.engines.rules import Rules
-from eplb.engines.torch_files import write_torch
 from eplb.errors import FileFormatError, LoadsError, OptionError
 from eplb.files import write_atomically
 from eplb.placement import Placement
+from eplb.torch_files import write_torch
 from eplb.trace import LoadTrace
 
 MAP, COUNT = "physical_to_logical_map", "logical_count"

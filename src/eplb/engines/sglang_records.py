@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.engines.checking import id_matrix, integer, named, naming, shown, token_counts
+from eplb.engines.checking import id_matrix, integer, named, shown, token_counts
 from eplb.engines.contents import Contents
 from eplb.engines.hints import MAX_EXPERTS, MAX_LAYERS
 from eplb.engines.layers import numbers_of
 from eplb.engines.remarks import Remarks
-from eplb.engines.torch_files import read_torch
 from eplb.errors import FileFormatError, LoadsError
-from eplb.reading import MAX_LOADS_BYTES
+from eplb.files import MAX_LOADS_BYTES, naming
+from eplb.torch_files import read_torch
 from eplb.trace import LoadTrace
 
 PREFIX, SUFFIX = "expert_distribution_recorder_", ".pt"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from eplb.engines.hints import MAX_LAYERS
 from eplb.engines.remarks import Remarks
 from eplb.errors import FileFormatError
-from eplb.reading import MAX_LOADS_BYTES
+from eplb.files import MAX_LOADS_BYTES
 from eplb.trace import LoadTrace
 
 OVERHEAD = 64

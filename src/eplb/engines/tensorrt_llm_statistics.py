@@ -18,15 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.engines.checking import by_number, integer, named, naming, shown, token_counts
+from eplb.engines.checking import by_number, integer, named, shown, token_counts
 from eplb.engines.contents import Contents
 from eplb.engines.formats import Recorded
 from eplb.engines.hints import MAX_EXPERTS, MAX_LAYERS, Hints
 from eplb.engines.remarks import Remarks
 from eplb.engines.steps import Steps
 from eplb.errors import FileFormatError, LoadsError, MissingDependencyError, OptionError
-from eplb.files import existing_file, read_json
-from eplb.reading import MAX_LOADS_BYTES
+from eplb.files import MAX_LOADS_BYTES, existing_file, naming, read_json
 from eplb.trace import LoadTrace
 
 META = "meta_info.json"

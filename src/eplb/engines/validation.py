@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from eplb.engines.checking import naming
 from eplb.engines.formats import LOADS, Slots
 from eplb.engines.hints import Hints
 from eplb.engines.layers import numbers_of
@@ -18,6 +17,7 @@ from eplb.engines.registry import recognized, rules_of
 from eplb.engines.remarks import Remarks
 from eplb.engines.rules import Rules, repeats
 from eplb.errors import FileFormatError, PlacementError, TopologyError
+from eplb.files import naming
 from eplb.placement import Placement
 from eplb.trace import LoadTrace
 

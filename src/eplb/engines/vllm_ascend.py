@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eplb.engines.checking import id_list, id_matrix, integer, named, naming
+from eplb.engines.checking import id_list, id_matrix, integer, named
 from eplb.engines.contents import Contents, contents_of
 from eplb.engines.formats import PLACEMENT, Format, Slots
 from eplb.engines.hints import MAX_LAYERS, Hints
@@ -24,7 +24,7 @@ from eplb.engines.placing import routed_part
 from eplb.engines.remarks import Remarks
 from eplb.engines.rules import Rules
 from eplb.errors import FileFormatError, OptionError, PlacementError
-from eplb.files import write_atomically
+from eplb.files import naming, write_atomically
 from eplb.placement import Placement
 
 RULES = Rules(engine="vllm-ascend", repeats_on_rank=False, fewest_ranks=2)

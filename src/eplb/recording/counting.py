@@ -39,19 +39,23 @@ class Table:
             self._cells = torch.zeros(num_layers * (num_experts + 1) + 1, dtype=torch.int64, device=device)
 
     def add(self, taken: list[tuple[int, Any]], num_tokens: int, real: Any) -> None:
-        """Count one forward: (layer, ids) of each router that ran; `real` [N] booleans, or None if all tokens are."""
+        """Count one forward: (layer, ids) of each router that ran; `real` N booleans, or None if all tokens are."""
         self.num_forwards += 1
-        by_shape: dict[tuple[Any, ...], tuple[list[int], list[Any], Any]] = {}
+        by_shape: dict[Any, tuple[list[int], list[Any], Any]] = {}
         for layer, ids in taken:
-            layers, tables, _ = by_shape.setdefault((ids.shape, real is None), ([], [], real))
+            shape = ids.shape
+            if shape not in by_shape:
+                by_shape[shape] = ([], [], real)
+            layers, tables, _ = by_shape[shape]
             layers.append(layer)
             tables.append(ids)
-            self._num_held += ids.numel()
-        for key, forward in by_shape.items():
-            self._held.setdefault(key, []).append(forward)
-        self._tokens += num_tokens if real is None else 0
-        if real is not None:
-            self._held.setdefault(("tokens", len(real)), []).append(([], [], real))
+        for shape, forward in by_shape.items():
+            self._num_held += len(forward[1]) * shape.numel()
+            self._held.setdefault((shape, real is None), []).append(forward)
+        if real is None:
+            self._tokens += num_tokens
+        else:
+            self._held.setdefault(("tokens", real.shape), []).append(([], [], real))
         if self._num_held >= MOST_HELD:
             self._count()
 
@@ -62,7 +66,8 @@ class Table:
         held, self._held, self._num_held = self._held, {}, 0
         for key, forwards in held.items():
             masked = forwards[0][2] is not None
-            real = torch.stack([real.to(self._cells.device) for _, _, real in forwards]) if masked else None
+            alike = [real.reshape(-1).to(self._cells.device) for _, _, real in forwards] if masked else []
+            real = torch.stack(alike) if masked else None
             if key[0] == "tokens":
                 self._cells[-1] += real.sum()  # type: ignore[union-attr]
             else:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-Given = Mapping[str, Any]
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 MASK = "attention_mask"
 TOKENS = ("input_ids", "inputs_embeds")
@@ -19,23 +17,42 @@ def parameter_names(module: Any) -> list[str]:
     return list(inspect.signature(module.forward).parameters)
 
 
-def named(names: Sequence[str], args: Sequence[Any], kwargs: Given) -> dict[str, Any]:
-    """Return the arguments of a call by name."""
-    return {**dict(zip(names, args, strict=False)), **kwargs}
+class Call(NamedTuple):
+    """The arguments of a call, found by name; few are looked at, so that no dict is made of them."""
+
+    names: list[str]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def get(self, name: str) -> Any:
+        """Return the argument called `name`, None if it was not given."""
+        if self.args and name in self.names[: len(self.args)]:
+            return self.args[self.names.index(name)]
+        return self.kwargs.get(name)
+
+    def has(self, name: str) -> bool:
+        """Return whether an argument of that name was given, were it None."""
+        return name in self.kwargs or name in self.names[: len(self.args)]
+
+    def values(self) -> Iterator[Any]:
+        """Yield the arguments in order."""
+        yield from self.args
+        yield from self.kwargs.values()
 
 
-def batch_shape(given: Given) -> tuple[int, int] | None:
+def batch_shape(given: Call) -> tuple[int, int] | None:
     """Return rows and tokens of each, [B, S]; None if nothing tells, as when a module takes tokens without a batch."""
     for name in TOKENS:
-        if given.get(name) is not None:
-            return int(given[name].shape[0]), int(given[name].shape[1])
+        tokens = given.get(name)
+        if tokens is not None:
+            return int(tokens.shape[0]), int(tokens.shape[1])
     first = next((value for value in given.values() if hasattr(value, "is_floating_point")), None)
     if first is None or first.ndim < (3 if first.is_floating_point() else 2):
         return None
     return int(first.shape[0]), int(first.shape[1])
 
 
-def phase_of(given: Given, mask: Any, shape: tuple[int, int] | None) -> str:
+def phase_of(given: Call, mask: Any, shape: tuple[int, int] | None) -> str:
     """Return "decode" for one token a row with others before it, "prefill" otherwise, "mixed" if nothing tells."""
     if shape is None:
         return "mixed"
@@ -43,7 +60,7 @@ def phase_of(given: Given, mask: Any, shape: tuple[int, int] | None) -> str:
         return "prefill"
     if mask is not None and mask.ndim == 2 and mask.shape[1] > 1:
         return "decode"
-    cache = next((given[name] for name in CACHES if given.get(name) is not None), None)
+    cache = next((cache for name in CACHES if (cache := given.get(name)) is not None), None)
     return "decode" if cache is not None and _holds_tokens(cache) else "prefill"
 
 
@@ -56,21 +73,26 @@ def _holds_tokens(cache: Any) -> bool:
     return length > 0 if isinstance(length, int) else True
 
 
-def mask_of(frames: Sequence[Given]) -> Any:
+def mask_of(frames: Sequence[Call]) -> Any:
     """Return the mask of the innermost of these calls, or of the next around it, that has one of two axes.
 
     If none has, a mask of four axes is returned, or None.
     """
-    found: list[Any] = []
+    wide = None
     for given in reversed(frames):
-        found += [mask for mask in [given.get(MASK)] if hasattr(mask, "ndim")]
-        if OTHERS_MASK in given:
+        mask = given.get(MASK)
+        num_axes = getattr(mask, "ndim", 0)
+        if num_axes == 2:
+            return mask
+        if num_axes == 4 and wide is None:
+            wide = mask
+        if given.has(OTHERS_MASK):
             break
-    return next((mask for mask in found if mask.ndim == 2), next((mask for mask in found if mask.ndim == 4), None))
+    return wide
 
 
 def real_tokens(mask: Any, shape: tuple[int, int] | None) -> Any:
-    """Return which tokens are no padding, [B * S] booleans on the mask's device, or None if all are.
+    """Return which tokens are no padding, [B, S] booleans on the mask's device, or None if all are.
 
     A mask may begin with the tokens before these.
     """
@@ -79,7 +101,7 @@ def real_tokens(mask: Any, shape: tuple[int, int] | None) -> Any:
     keys = _seen_keys(mask, shape[1]) if mask.ndim == 4 else mask
     keys = keys if keys.shape[1] == shape[1] else keys[:, -shape[1] :]
     # a copy, as masks may be changed before the tokens are counted
-    return keys.ne(0).reshape(-1) if tuple(keys.shape) == tuple(shape) else None
+    return keys.ne(0) if keys.shape == shape else None
 
 
 def _seen_keys(mask: Any, num_queries: int) -> Any:

@@ -6,6 +6,7 @@ Ids are [..., k]; whatever is not an id of an expert with weights (E or more, or
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from eplb.recording.routers import Router
@@ -44,7 +45,7 @@ def _reader_of_ids(router: Router, parts: list[Any], at: int) -> Reader:
     more = any(shape[-1] == (router.num_experts or 0) + 1 for _, shape in floats)
     weights = [i for i, shape in floats if shape == parts[at].shape]
     if not more or not weights:
-        return lambda output: output[at]
+        return itemgetter(at)
     return lambda output: output[at].masked_fill(output[weights[0]] == 0, -1)
 
 

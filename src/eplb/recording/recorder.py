@@ -110,7 +110,8 @@ class Recorder:
     def _count(self, forward: Forward) -> None:
         if self._options.phase not in ("mixed", forward.phase):
             return
-        self._ran.update(layer for layer, _ in forward.taken)
+        if len(self._ran) < len(self._stack.routers):
+            self._ran.update(layer for layer, _ in forward.taken)
         self._windows.add(forward)
         if self._windows.num_waiting >= (MOST_WAITING if self._options.store is None else 1):
             self._take()
