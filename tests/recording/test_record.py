@@ -250,6 +250,20 @@ def test_a_plan_is_made_of_what_was_recorded(model):
 # ---- what cannot be recorded
 
 
+def test_a_recorder_is_read_as_its_trace_is(model, tmp_path):
+    """Loads, parts and a file of it; policies are replayed on it as it is."""
+    with record(model) as recorder:
+        for _ in range(4):
+            model(PROMPTS)
+    recorder.save(tmp_path / "loads.npz")
+    saved = eplb.LoadTrace.load(tmp_path / "loads.npz")
+    assert recorder.loads.tolist() == saved.loads.tolist() == recorder.trace.loads.tolist()
+    assert recorder.part(1, 3).loads.tolist() == saved.loads[1:3].tolist()
+    topology = eplb.Topology(num_ranks=2, slots_per_rank=recorder.num_experts)
+    found = eplb.replay.replay(recorder, topology, eplb.replay.StaticPolicy(), first=1)
+    assert len(found.balancedness) == recorder.num_windows - 1
+
+
 def test_a_router_that_never_runs_is_said(model):
     """Its loads are 0."""
     model.decoder.forward = lambda input_ids, **_: model.decoder.layers[1](model.decoder.embed(input_ids))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eplb.errors import RecordingError
 from eplb.recording.forwards import Forward, Watch
@@ -31,6 +32,8 @@ class Options:
 
 class Recorder:
     """Counts of the experts that a model chose; what `with eplb.record(model) as recorder` yields.
+
+    It hands out its windows as a trace does (`loads`, `part`, `save`), so `replay` takes it; `trace` is the trace itself.
 
     Parameters
     ----------
@@ -97,6 +100,29 @@ class Recorder:
             tokens=np.array([window.num_tokens for window in self._kept]),
             labels=tuple(window.phase for window in self._kept),
         )
+
+    @property
+    def num_layers(self) -> int:
+        """Layers L."""
+        return len(self._stack.routers)
+
+    @property
+    def num_windows(self) -> int:
+        """Windows T of `trace`."""
+        return self.trace.num_windows
+
+    @property
+    def loads(self) -> NDArray[Any]:
+        """Tokens of each expert, [T, L, E]."""
+        return self.trace.loads
+
+    def part(self, first: int, last: int) -> LoadTrace:
+        """Return windows `first` to `last` - 1."""
+        return self.trace.part(first, last)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write `trace` to a file, as `LoadTrace.save` does."""
+        self.trace.save(path)
 
     def stop(self) -> None:
         """Take the hooks off and count the windows that are not full; `record` does it at the end of the block."""
