@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from machine import heading, machine
+from options import parser_for
 from tables import Row, chosen, publish, table
 from traces import Case, add_options, cases, described, in_means
 from variants import FULL, variants
@@ -88,11 +88,9 @@ def _beside(rows: list[Row], full: list[Row]) -> tuple[str, str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     add_options(parser)
     parser.add_argument("--threads", type=int, default=2, help="threads of eplb (default 2)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

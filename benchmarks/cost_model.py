@@ -21,6 +21,7 @@ import torch
 from cost_model_tables import markdown
 from machine import machine
 from numpy.typing import NDArray
+from options import parser_for
 from tables import Row, publish
 from torch import Tensor
 
@@ -231,13 +232,11 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     for name, value in (("width", Sizes().width), ("hidden-width", Sizes().hidden_width)):
         parser.add_argument(f"--{name}", type=int, default=value, help=f"of the layer (default {value})")
     parser.add_argument("--rounds", type=int, default=9, help="turns of each case (default 9)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -9,10 +9,10 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from frontier_tables import markdown
 from machine import machine
+from options import parser_for
 from tables import Row, publish
 from traces import Case, add_options, cases
 
@@ -90,13 +90,11 @@ def _numbers(found: Replay) -> Row:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     add_options(parser)
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE.py:FUNCTION", help="may be repeated")
     parser.add_argument("--intervals", nargs="+", type=int, default=INTERVALS, help="windows from plan to plan")
     parser.add_argument("--threads", type=int, default=2, help="threads of eplb (default 2)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -11,11 +11,11 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from machine import heading, machine
+from options import parser_for
 from shapes import LOADS, Shape, loads_for
 from tables import publish
 from timing import peak_megabytes
@@ -80,11 +80,9 @@ def _in_child(loads: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--effort", default="fast")
     parser.add_argument("--threads", type=int, default=2, help="threads of eplb (default 2)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     parser.add_argument("--child", choices=LOADS, help=argparse.SUPPRESS)
     return parser
 

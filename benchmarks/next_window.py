@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from drifting import KINDS, windows_for
 from machine import machine
 from next_window_tables import markdown
 from numpy.typing import NDArray
+from options import parser_for
 from shapes import SHAPES, Shape
 from tables import Row, publish
 from timing import side_by_side_ms
@@ -131,13 +131,11 @@ def _times(row: Row, times: dict[tuple[str, str, int], float], threads: int) -> 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=DEFAULT_SHAPES)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each call (default 5)")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="threads of eplb (default 1 2)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -11,12 +11,12 @@ import argparse
 import copy
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from machine import heading, machine
+from options import parser_for
 from tables import publish, table
 
 from eplb.recording import record
@@ -113,12 +113,10 @@ def markdown(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="blocks (default 9)")
     parser.add_argument("--window", type=int, default=WINDOW, help=f"forwards of a window (default {WINDOW})")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default 1)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

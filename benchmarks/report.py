@@ -17,6 +17,7 @@ from typing import Any
 
 from drifting import windows_for
 from machine import heading, machine
+from options import parser_for
 from shapes import SHAPES
 from tables import publish, table
 
@@ -121,12 +122,10 @@ def _middle_and_most(times: list[float]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="v3-global", help="model and ranks (default v3-global)")
     parser.add_argument("--windows", type=int, default=1000, help="windows of the trace (default 1000)")
     parser.add_argument("--rounds", type=int, default=7, help="times that it is opened (default 7)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from machine import machine
 from numpy.typing import NDArray
+from options import parser_for
 from routing_balance import balance_rows, counted, random_ids
 from routing_tables import markdown
 from shapes import SHAPES, loads_for
@@ -114,14 +114,12 @@ def _gpu() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="v3-grouped")
     parser.add_argument("--tokens", nargs="+", type=int, default=TOKENS, help="tokens of a batch (default 4096 64)")
     parser.add_argument("--torch-threads", type=int, default=1, help="eplb routes on one (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each call (default 15)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import tables
 from contenders import ARGSORT, REFERENCE, Contender, ours, peer
 from machine import machine
 from numpy.typing import NDArray
+from options import parser_for
 from scoring import score
 from shapes import DEFAULT_SHAPES, LOADS, SHAPES, Shape, loads_for
 from timing import peak_megabytes, side_by_side_ms
@@ -91,7 +91,7 @@ def _bound(loads: NDArray[np.float32], shape: Shape, thorough: bool) -> NDArray[
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE.py:FUNCTION", help="may be repeated")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=DEFAULT_SHAPES)
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=tuple(LOADS))
@@ -99,8 +99,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2, help="threads of eplb and of torch (default 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--thorough", action="store_true", help='also effort="thorough", which takes seconds')
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -9,9 +9,9 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from machine import machine
+from options import parser_for
 from remembered import Remembered
 from sources import SOURCES
 from split_machines import MACHINES, gone, topology_for
@@ -86,15 +86,13 @@ def _scored(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     add_options(parser)
     parser.set_defaults(only=tuple(name for name, source in SOURCES.items() if source.in_time))
     parser.add_argument("--machines", nargs="+", choices=MACHINES, default=tuple(MACHINES), help="ranks x slots")
     parser.add_argument("--streams", nargs="*", help="files of token ids to decode anew (default all that are there)")
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares that may move (1: no limit)")
     parser.add_argument("--threads", type=int, default=2, help="threads of eplb (default 2)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
 from machine import machine
+from options import parser_for
 from shapes import DEFAULT_SHAPES, LOADS, SHAPES, Shape, loads_for
 from splitting_calls import ARGSORT, HIGHS, ONE, PLANNED, Batch, calls_for, difference, scipy_version, slowest_us
 from splitting_tables import markdown
@@ -75,14 +75,12 @@ def _find(rows: list[Row], layers: str, what: str) -> Row:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=DEFAULT_SHAPES)
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=tuple(LOADS))
     parser.add_argument("--rounds", type=int, default=9, help="turns of each call (default 9)")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="threads for all layers (default 1 2)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

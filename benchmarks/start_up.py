@@ -10,11 +10,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from machine import heading, machine
+from options import parser_for
 from tables import publish
 
 IMPORT = """
@@ -74,11 +74,9 @@ def _row(what: str, seconds: list[float]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--repeats", type=int, default=9, help="processes with compiled code on disk (default 9)")
     parser.add_argument("--cold-repeats", type=int, default=3, help="processes that compile (default 3)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from machine import heading, machine
+from options import parser_for
 from tables import publish, table
 
 import eplb
@@ -109,14 +110,12 @@ def _processor_seconds() -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[1, 2], help="the first is what others are held against"
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default 3)")
     parser.add_argument("--every", type=int, default=1, help="take every N-th setting (default 1: all 500)")
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 import numpy as np
 from machine import machine
 from numpy.typing import NDArray
+from options import parser_for
 from shapes import SHAPES, Shape, loads_for
 from tables import Row, publish
 from timing import peak_megabytes, side_by_side_ms
@@ -102,14 +102,12 @@ def _goals(transfers: Transfers, sources: NDArray[np.int_]) -> dict[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="v3-grouped")
     parser.add_argument("--share", type=float, default=0.1, help="share of the slots that moves (default 0.1)")
     parser.add_argument("--threads", type=int, default=2, help="threads of eplb (default 2)")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each call (default 15)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--note", default="", help="a line for the head of the results")
-    parser.add_argument("--out", type=Path, help="a .md file; the same as .json is written beside it")
     return parser
 
 
