@@ -33,7 +33,7 @@ class Options:
 class Recorder:
     """Counts of the experts that a model chose; what `with eplb.record(model) as recorder` yields.
 
-    It hands out its windows as a trace does (`loads`, `part`, `save`), so `replay` takes it; `trace` is the trace itself.
+    It hands out its windows as a trace does (`loads`, `part`, `save`), so `replay` takes it; `trace` is one.
 
     Parameters
     ----------
