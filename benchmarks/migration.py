@@ -22,6 +22,7 @@ from tables import publish
 from timing import peak_megabytes
 
 from eplb import Placement, Topology
+from eplb.migration import exchange
 from eplb.migration.assignment import assign
 from eplb.migration.migrator import Migrator
 
@@ -30,7 +31,7 @@ ROWS = {"w13": (torch.float8_e4m3fn, (2048, 2560)), "w2": (torch.float8_e4m3fn, 
 SCALES = {"w13_scale": (torch.float32, (16, 20)), "w2_scale": (torch.float32, (20, 8))}
 MEGABYTE = 1e6
 PADDING = 64  # an expert in staging: its four parameters are rounded up
-WAYS = ["bare", "migrate", "half"]
+WAYS = ["bare", "copied", "migrate", "unchecked", "half"]
 MEMORY = ("commits", "staging_mb", "limit_mb", "risen_mb")
 
 
@@ -66,7 +67,7 @@ def summary(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "cpu_s": float(np.median(work[way])),
             "moved_mb": sum(rank["received_mb"] for rank in told),
         }
-        if way != "bare":
+        if "phases" in told[0][way]:
             names = told[0][way]["phases"]
             row["phases"] = {n: float(np.mean([np.median(rank[way]["phases"][n]) for rank in told])) for n in names}
             row |= {name: max(rank[way][name] for rank in told) for name in MEMORY}
@@ -113,14 +114,19 @@ class Bench:
         ]
         self._bytes = [[part.view(SLOTS, -1).view(torch.uint8) for part in layer] for layer in self._weights]
         self._buffer = [torch.zeros_like(part[: options.moved]) for part in self._bytes[0]]
-        self._limits = {"migrate": None, "half": -(-options.moved // 2) * (_expert_bytes() + PADDING)}
+        self._limits = {
+            "migrate": None,
+            "unchecked": None,
+            "half": -(-options.moved // 2) * (_expert_bytes() + PADDING),
+        }
         self.told: dict[str, Any] = {way: {"seconds": [], "cpu_seconds": []} for way in WAYS}
         self.told["received_mb"] = options.layers * options.moved * _expert_bytes() / MEGABYTE
 
     def round(self, turn: int) -> None:
         """Move all weights by each way in turn, there or back; the first round warms up and watches memory."""
         old, new = self._pair
-        for way in WAYS[turn % 3 :] + WAYS[: turn % 3]:
+        first = turn % len(WAYS)
+        for way in WAYS[first:] + WAYS[:first]:
             dist.barrier()
             begin, start = os.times(), time.perf_counter()
             if turn == 0:
@@ -141,27 +147,34 @@ class Bench:
         self.told[way]["risen_mb"] = risen or 0.0
 
     def _go(self, way: str, old: Placement, new: Placement) -> None:
-        if way == "bare":
-            self._bare(old, new)
-        else:
-            self._migrate(way, old, new)
+        if way in ("bare", "copied"):
+            self._bare(old, new, way == "copied")
+            return
+        summed = exchange.checksum
+        if way == "unchecked":
+            exchange.checksum = lambda parts: torch.zeros((), dtype=torch.int64)
+        self._migrate(way, old, new)
+        exchange.checksum = summed
 
-    def _bare(self, old: Placement, new: Placement) -> None:
-        """Send and receive the same messages, a layer a batch, into buffers that are there."""
+    def _bare(self, old: Placement, new: Placement, in_place: bool) -> None:
+        """Send and receive the same messages, a layer a batch, into buffers that are there; then copy if wanted."""
         found = assign(old.physical_to_logical, new.physical_to_logical, old.topology)
         for layer in range(old.num_layers):
             ops: list[Any] = []
-            arrived = 0
+            slots: list[int] = []
             for i in np.flatnonzero(found.row == layer).tolist():
                 source, target = int(found.source_rank[i]), int(found.target_rank[i])
                 if source == self._rank:
                     slot = int(found.source_slot[i]) % SLOTS
                     ops += [dist.P2POp(dist.isend, part[slot], target) for part in self._bytes[layer]]
                 if target == self._rank:
-                    ops += [dist.P2POp(dist.irecv, part[arrived], source) for part in self._buffer]
-                    arrived += 1
+                    ops += [dist.P2POp(dist.irecv, part[len(slots)], source) for part in self._buffer]
+                    slots.append(int(found.target_slot[i]) % SLOTS)
             for work in dist.batch_isend_irecv(ops):
                 work.wait()
+            for row, slot in enumerate(slots if in_place else []):
+                for mine, its in zip(self._bytes[layer], self._buffer, strict=True):
+                    mine[slot].copy_(its[row])
 
     def _migrate(self, way: str, old: Placement, new: Placement) -> None:
         migrator = Migrator(self._weights, old, new, max_staging_bytes=self._limits[way])

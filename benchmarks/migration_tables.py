@@ -9,7 +9,9 @@ from tables import Row, table
 
 NAMES = {
     "bare": "bare isend and irecv",
+    "copied": "the same, then copied into place",
     "migrate": "Migrator",
+    "unchecked": "Migrator, checksums taken out",
     "half": "Migrator, half the staging",
 }
 READING = (
@@ -18,17 +20,22 @@ READING = (
     "round; the ratio is the median over rounds of the time beside the bare one of the same round, and that of the "
     "medians. Processor seconds are those of all ranks; what the kernel does for sockets is only partly in them."
 )
+PHASES = (
+    "Means over ranks of the medians. *transfer* is waiting for messages, *check* computing and comparing checksums, "
+    "some of it while messages arrive, *decide* both meetings of a commit, waiting for the slowest rank included."
+)
 
 
 def markdown(facts: dict[str, Any], rows: list[Row]) -> str:
     """Return times, phases and memory, under a heading."""
     shape = (
         f"{facts['layers']} layers, {facts['moved']} experts of {facts['expert_bytes'] / 1e6:.2f} MB to each rank and "
-        f"layer: {rows[0]['moved_mb']:.0f} MB in all, fp8 with scales, four parameters an expert; {facts['rounds']} rounds."
+        f"layer: {rows[0]['moved_mb']:.0f} MB in all, fp8 with scales, four parameters an expert; "
+        f"{facts['rounds']} rounds."
     )
     parts = [f"# Moving weights, {facts['date']}", heading(facts), shape, READING, _times(rows)]
-    parts += ["## Seconds of a rank by phase", _phases(rows), "## Staging memory of a rank, MB", _memory(rows)]
-    return "\n\n".join(parts)
+    parts += ["## Seconds of a rank by phase", PHASES, _phases(rows)]
+    return "\n\n".join([*parts, "## Staging memory of a rank, MB", _memory(rows)])
 
 
 def _times(rows: list[Row]) -> str:
@@ -50,12 +57,9 @@ def _phases(rows: list[Row]) -> str:
 
 
 def _memory(rows: list[Row]) -> str:
+    sizes = ("limit_mb", "staging_mb", "risen_mb")
     lines = [
-        [
-            NAMES[row["way"]],
-            str(row["commits"]),
-            *(f"{row[name]:.1f}" for name in ("limit_mb", "staging_mb", "risen_mb")),
-        ]
+        [NAMES[row["way"]], str(row["commits"]), *(f"{row[size]:.1f}" for size in sizes)]
         for row in rows
         if "phases" in row
     ]

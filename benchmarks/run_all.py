@@ -32,6 +32,7 @@ def main(args: list[str] | None = None) -> None:
         "sweep": [],
         "report": [],
         "transfers": [],
+        "migration": [],
         "start_up": [],
         "large": [],
     }

@@ -10,12 +10,14 @@ from eplb.migration.migrator import Migrator, migrate
 from eplb.migration.recovery import Recovery, recover
 from eplb.migration.report import Commit, MigrationReport
 from eplb.migration.sparing import Reload
+from eplb.migration.tables import LiveTables
 from eplb.migration.transfers import Transfers, plan_transfers
 
 __all__ = [
     "Assignment",
     "Commit",
     "Copies",
+    "LiveTables",
     "MigrationReport",
     "Migrator",
     "Recovery",

@@ -10,10 +10,12 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from eplb.errors import OptionError
 from eplb.migration.worker import Overdue, Worker
+
+Result = TypeVar("Result")
 
 LEAST_WAIT_S = 0.001  # a timeout of 0 means for ever in torch
 LEAST_ANSWER_S = 0.3  # even for a rank that was stopped until its time was up: it may still learn what was decided
@@ -66,6 +68,10 @@ class Control:
         """Write a key."""
         self._call(lambda: self._keys.set(key, value), end)
 
+    def note(self, key: str, value: str) -> None:
+        """Write a key when there is time; nobody waits for it."""
+        self._worker.leave(lambda: self._keys.set(key, value))
+
     def add(self, key: str, amount: int, end: float) -> int:
         """Add to a number and return it; 0 if there was none."""
         return int(self._call(lambda: self._keys.add(key, amount), end))
@@ -86,9 +92,13 @@ class Control:
         """Return whether all keys are there by `until`."""
         return bool(self._call(lambda: self._wait(list(keys), until), end))
 
-    def delete(self, keys: Sequence[str], end: float) -> None:
-        """Remove keys, whether they are there or not."""
-        self._call(lambda: [self._keys.delete_key(key) for key in keys], end)
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove keys, whether they are there or not, when there is time."""
+        self._worker.leave(lambda: [self._keys.delete_key(key) for key in keys])
+
+    def together(self, calls: Callable[[], Result], end: float) -> Result:
+        """Return what `calls` does with other methods of this object, handed to the thread as one."""
+        return cast("Result", self._call(calls, end))
 
     def close(self) -> None:
         """End the thread that talks to the store."""
@@ -109,6 +119,8 @@ class Control:
         return True
 
     def _call(self, call: Callable[[], Any], end: float) -> Any:
+        if self._worker.is_here():
+            return call()
         try:
             return self._worker.call(call, max(end, time.monotonic() + LEAST_ANSWER_S))
         except Overdue:

@@ -28,9 +28,9 @@ class Decisions:
         """Return a key of a commit."""
         return f"{self._number}/{commit}/{what}"
 
-    def begin(self, commit: int, patience: Patience) -> None:
+    def begin(self, commit: int) -> None:
         """Leave word of where this rank is, so that the next migration clears away what is left."""
-        self._control.set(self._at(self._rank), f"{self._number}/{commit}", patience.end)
+        self._control.note(self._at(self._rank), f"{self._number}/{commit}")
 
     def decide(self, commit: int, layer: int, vote: Word, patience: Patience) -> None:
         """Vote, and return if all ranks commit.
@@ -65,11 +65,11 @@ class Decisions:
         except StoreLost as lost:
             return Word(False, f"the control store is lost ({lost})", "commit")
 
-    def forget(self, commit: int, patience: Patience) -> None:
+    def forget(self, commit: int) -> None:
         """Remove the keys of a commit that all ranks have passed, and those by which they passed the one before."""
-        self._meeting(commit, "vote").forget(patience.end)
-        self._control.delete([self.key(commit, f"sums/{self._rank}")], patience.end)
-        self._meeting(commit - 1, "pass").forget(patience.end)
+        self._meeting(commit, "vote").forget()
+        self._control.delete([self.key(commit, f"sums/{self._rank}")])
+        self._meeting(commit - 1, "pass").forget()
 
     def clear(self, patience: Patience) -> None:
         """Remove what the migration before this one left."""
@@ -77,9 +77,9 @@ class Decisions:
         left = self._control.get([at], patience.end)[0] if self._control.has(at, patience.end) else None
         if left is not None:
             for what in ("vote", "pass"):
-                Meeting(self._control, f"{left}/{what}", self._rank, len(self._members)).forget(patience.end)
-            self._control.delete([f"{left}/sums/{self._rank}", at], patience.end)
-        Meeting(self._control, f"{self._number - 1}/agree", self._rank, len(self._members)).forget(patience.end)
+                Meeting(self._control, f"{left}/{what}", self._rank, len(self._members)).forget()
+            self._control.delete([f"{left}/sums/{self._rank}", at])
+        Meeting(self._control, f"{self._number - 1}/agree", self._rank, len(self._members)).forget()
 
     def failure(self, word: Word, layer: int | None) -> MigrationError:
         """Return the error that says what a word does."""

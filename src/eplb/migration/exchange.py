@@ -96,18 +96,24 @@ class Exchange:
     def _compared(self, receives: list[Crossing], sums: list[int], key: str, patience: Patience) -> Word:
         start = time.perf_counter()
         sources = sorted({crossing.peer for crossing in receives})
-        keys = [f"{key}/{self._group_rank[source]}" for source in sources]
-        me = self._members[self._rank]
-        if keys and not self._control.await_keys(keys, patience.transfer, patience.end):
-            silent = [s for s, k in zip(sources, keys, strict=True) if not self._control.has(k, patience.end)]
-            return Word(False, f"ranks {silent} sent no checksums to rank {me}", "check", self._in_group(silent))
-        tables = dict(zip(sources, map(json.loads, self._control.get(keys, patience.end)), strict=True))
+        tables = self._control.together(lambda: self._published(sources, key, patience), patience.end)
         self.seconds["check"] += time.perf_counter() - start
+        me = self._members[self._rank]
+        silent = [source for source in sources if source not in tables]
+        if silent:
+            return Word(False, f"ranks {silent} sent no checksums to rank {me}", "check", self._in_group(silent))
         for crossing, found in zip(receives, sums, strict=True):
             if tables[crossing.peer][str(crossing.expert)] != found:
                 text = f"expert {crossing.expert} from rank {crossing.peer} arrived damaged at rank {me}"
                 return Word(False, text, "check", self._in_group([crossing.peer, me]))
         return Word(True)
+
+    def _published(self, sources: list[int], key: str, patience: Patience) -> dict[int, dict[str, int]]:
+        """Return the checksums of those sources that tell them in time."""
+        keys = {source: f"{key}/{self._group_rank[source]}" for source in sources}
+        if keys and not self._control.await_keys(list(keys.values()), patience.transfer, patience.end):
+            keys = {source: k for source, k in keys.items() if self._control.has(k, patience.end)}
+        return dict(zip(keys, map(json.loads, self._control.get(list(keys.values()), patience.end)), strict=True))
 
     def _in_group(self, ranks: list[int]) -> tuple[int, ...]:
         return tuple(self._group_rank[rank] for rank in ranks)

@@ -63,6 +63,9 @@ class Meeting:
         StoreLost
             If the store does not answer by `end`. The answer may have been counted.
         """
+        return self._control.together(lambda: self._hold(mine, judge, until, end), end)
+
+    def _hold(self, mine: Word, judge: Judge, until: float, end: float) -> Word:
         self._control.set(f"{self._key}/{self._rank}", mine.packed(), end)
         ranks = list(range(self._num_ranks))
         if self._control.add(f"{self._key}/answers", 1, end) < self._num_ranks:
@@ -98,7 +101,7 @@ class Meeting:
     def _num_silent(self, ranks: tuple[int, ...], end: float) -> int:
         return sum(not self._control.has(f"{self._key}/{rank}", end) for rank in ranks)
 
-    def forget(self, end: float) -> None:
+    def forget(self) -> None:
         """Remove the keys, each rank its own and rank 0 those of all; only when all ranks know the outcome."""
         shared = [self._outcome, f"{self._key}/answers"] if self._rank == 0 else []
-        self._control.delete([f"{self._key}/{self._rank}", *shared], end)
+        self._control.delete([f"{self._key}/{self._rank}", *shared])

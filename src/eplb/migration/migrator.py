@@ -164,7 +164,8 @@ class Migrator:
             If this rank cannot know what it holds: it must not serve.
         """
         if self._ended is not None:
-            raise MigrationError(f"this migration has ended: {self._ended}; make a new one") from self._ended
+            kind = MigrationInDoubt if isinstance(self._ended, MigrationInDoubt) else MigrationError
+            raise kind(f"this migration has ended: {self._ended}") from self._ended
         if len(self._done) == len(self):
             self._worker.close()
             self._control.close()
@@ -193,7 +194,7 @@ class Migrator:
         key = self._decisions.key(number, "sums")
         share, rows = self._route.share(number), self._route.rows(number)
         try:
-            self._decisions.begin(number, patience)
+            self._decisions.begin(number)
             vote = self._exchange.run(share, rows, self._route.staging, key, tag, patience)
         except StoreLost as lost:  # no vote was given
             raise self._decisions.failure(Word(False, _said(lost), "check"), layer) from lost
@@ -206,8 +207,7 @@ class Migrator:
         self._seconds["apply"] += time.perf_counter() - decided
         if not passed.ok:
             raise self._decisions.failure(passed, layer)
-        with contextlib.suppress(StoreLost):  # the next commit finds out
-            self._decisions.forget(number, patience)
+        self._decisions.forget(number)
 
     def _apply(self, number: int, layer: int) -> None:
         """Change weights, tables and placement."""

@@ -49,7 +49,16 @@ class Worker:
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self.close = weakref.finalize(self, self._jobs.put, None)
         """End the thread after the call that it is in."""
-        threading.Thread(target=_work, args=(self._jobs,), name=f"eplb-{name}", daemon=True).start()
+        self._thread = threading.Thread(target=_work, args=(self._jobs,), name=f"eplb-{name}", daemon=True)
+        self._thread.start()
+
+    def is_here(self) -> bool:
+        """Return whether the caller is on this thread."""
+        return threading.current_thread() is self._thread
+
+    def leave(self, call: Callable[[], Any]) -> None:
+        """Have a call made later; whatever becomes of it."""
+        self._jobs.put(Job(call))
 
     def call(self, call: Callable[[], Result], until: float) -> Result:
         """Return or raise what `call` does; raise `Overdue` at `until`, by the monotonic clock."""
