@@ -7,7 +7,10 @@ from tests.migration.group import Groups
 
 @pytest.fixture(scope="session")
 def all_groups():
-    return Groups()
+    """Return what starts groups; stores look up the names of those who connect, and where DNS is slow give up soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RES_OPTIONS", "timeout:1 attempts:1")
+        yield Groups()
 
 
 @pytest.fixture

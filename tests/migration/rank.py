@@ -5,6 +5,7 @@ What a slot holds follows from the layer and the expert, so that a rank can tell
 
 import os
 import signal
+import threading
 import time
 from datetime import timedelta
 
@@ -23,6 +24,7 @@ from eplb.migration.transport import Transport
 assign(np.array([[0, 1]]), np.array([[1, 0]]), Topology(num_ranks=2, slots_per_rank=1))  # forks find it compiled
 
 PATIENCE = timedelta(seconds=60)
+GRACE_S = 1  # for what others still ask, or threads still do
 SETTLE_S = 0.2  # until a signal has reached all threads
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "interrupt": signal.SIGINT}
 PARAMETERS = {
@@ -149,7 +151,7 @@ class Rank:
 
     A scenario holds the placements, the kind of weights, options of the migrator and, if wanted: `faults` by rank,
     `others` (another new placement for some ranks), `members` (ranks of the topology that take part), `forwards` (work
-    between commits), `again` (goes on to the next placement after an error) and `warm` (has met before it is ready).
+    between commits) and `again` (goes on to the next placement after an error).
     """
 
     def __init__(self, scenario, rank):
@@ -171,7 +173,7 @@ class Rank:
 
     def meet(self):
         """Agree once on nothing: from then on all are connected to the store."""
-        Migrator(self._weights, self.in_force, self.in_force, timeout_s=20.0)
+        Migrator(self._weights, self.in_force, self.in_force, timeout_s=PATIENCE.total_seconds())
 
     def play(self):
         """Return what became of it."""
@@ -214,6 +216,13 @@ class Rank:
             self._told |= {"ranks": exc.ranks, "layer": exc.layer, "phase": exc.phase}
 
 
+def let_threads_end():
+    """Wait for what migrations that are over left to their threads: removing keys."""
+    for thread in threading.enumerate():
+        if thread.name == "eplb-control":
+            thread.join(GRACE_S)
+
+
 def run(scenario, rank, num_ranks, address, pipe):
     """Join the group and play the scenario; what became of it goes into the pipe."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -223,14 +232,13 @@ def run(scenario, rank, num_ranks, address, pipe):
     mine = dist.PrefixStore(prefix, store)
     dist.init_process_group("gloo", store=mine, rank=rank, world_size=num_ranks, timeout=PATIENCE)
     player = Rank(scenario, rank)
-    if scenario.get("warm"):
-        player.meet()
+    player.meet()
     dist.barrier()
     pipe.send("ready")
-    pipe.send(player.play())
+    told = player.play()
+    if told["error"] is None:
+        let_threads_end()
+    pipe.send(told)
     if hosts:
         time.sleep(GRACE_S)
     os._exit(0)  # a group that lost a rank may not come down in order
-
-
-GRACE_S = 1  # for what the others still ask

@@ -18,6 +18,10 @@ def placed(*rows, topology=TOPOLOGY, **more):
 OLD, NEW = placed([0, 1, 0], [0, 1, 1]), placed([1, 0, 1], [0, 1, 1])
 
 
+def pair_of(slots_per_rank, **more):
+    return Topology(num_ranks=2, slots_per_rank=slots_per_rank, **more)
+
+
 def two_layers(*parameters):
     """Return weights of two layers; by default of two parameters."""
     return [list(parameters or (torch.arange(6.0).view(3, 2), torch.tensor([0, 1, 2]))) for _ in range(2)]
@@ -62,17 +66,18 @@ def test_weights_that_cannot_be_moved(alone, weights, message):
     [
         ([[0, 1, 0]], NEW, r"old: expected an eplb\.Placement, got list"),
         (OLD, None, "new: expected an eplb.Placement, got NoneType"),
-        (OLD, placed([1, 0, 1]), r"new: expected the layers of the old placement, \[0, 1\], got \[0\]"),
-        (OLD, placed([0, 1, 2], [0, 1, 2]), "new: expected the experts of the old placement, 2, got 3"),
+        (OLD, placed([1, 0, 1]), "new: expected 2 layers x 2 experts as in old, got 1 x 2"),
+        (OLD, placed([0, 1, 2], [0, 1, 2]), "new: expected 2 layers x 2 experts as in old, got 2 x 3"),
+        (OLD, placed([0, 1], [0, 1], topology=pair_of(1)), "new: expected 1 ranks as in old, got 2"),
         (
-            OLD,
-            placed([0, 1], [0, 1], topology=Topology(num_ranks=2, slots_per_rank=1)),
-            r"new: expected the slots of each rank of the old placement, \[3\], got \[1, 1\]",
+            placed([0, 0], topology=pair_of(1)),
+            placed([0, -1], topology=pair_of(1, failed_ranks=[1])),
+            r"new: expected the failed ranks \[\] as in old, got \[1\]; start from eplb.migration.recover",
         ),
     ],
 )
 def test_placements_that_do_not_go_together(alone, old, new, message):
-    """Another kind, other layers, experts or slots."""
+    """Another kind, other layers, experts, ranks or failed ranks."""
     with pytest.raises(PlacementError, match=message):
         Migrator(two_layers(), old, new)
 

@@ -10,29 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eplb.errors import OptionError, PlacementError
+from eplb.migration.pairs import check_pair
 from eplb.migration.staging import aligned, row_bytes
-from eplb.placement import Placement
 from eplb.topology import Topology
 
 
 def check_placements(old: Any, new: Any) -> None:
-    """Raise `PlacementError` unless both are placements of the same layers, experts, ranks and slots."""
-    for name, value in (("old", old), ("new", new)):
-        if not isinstance(value, Placement):
-            raise PlacementError(f"{name}: expected an eplb.Placement, got {type(value).__name__}")
-    for what, mine, its in (
-        ("layers", old.layer_ids.tolist(), new.layer_ids.tolist()),
-        ("experts", old.num_experts, new.num_experts),
-        ("slots of each rank", old.topology.slot_counts.tolist(), new.topology.slot_counts.tolist()),
-        ("failed ranks", list(old.topology.failed_ranks), list(new.topology.failed_ranks)),
-    ):
-        if mine != its:
-            raise PlacementError(f"new: expected the {what} of the old placement, {_short(mine)}, got {_short(its)}")
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """Raise `PlacementError` unless both are placements of the same layers, experts, ranks, slots and failed ranks."""
+    check_pair(old, new)
+    before, after = list(old.topology.failed_ranks), list(new.topology.failed_ranks)
+    if before != after:
+        raise PlacementError(
+            f"new: expected the failed ranks {before} as in old, got {after}; start from eplb.migration.recover"
+        )
 
 
 def members_of(num_ranks: int, topology: Topology) -> list[int]:

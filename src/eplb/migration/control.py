@@ -132,7 +132,7 @@ class Control:
 def _own_connection(store: Any) -> Any:
     """Return a clone of a store, always the same one.
 
-    Connecting is what a TCPStore is weakest at: a client that is stopped in the middle of it holds up all others.
+    The host of a TCPStore looks up the name of whoever connects, and answers nobody until slow DNS does: once will do.
     """
     if store not in _CLONES:
         try:
