@@ -26,14 +26,22 @@ def planned_json(invoke, *args):
 
 
 def test_tells_balancedness_before_and_after(invoke, loads_file, trace):
-    """What was before is summed by hand over the windows, what is after is the plan's own."""
+    """What was before is summed by hand over the windows, for the tokens expected; what is after is the plan's own."""
     found = planned_json(invoke, loads_file, *SMALL)
     before = trace.loads.reshape(3, 2, 4, 2).sum(axis=3)
-    assert found["largest_load_before"] == pytest.approx(before.max(axis=2).sum(axis=1).mean())
-    assert found["balancedness_before"] == pytest.approx(before.mean(axis=2).sum() / before.max(axis=2).sum())
+    expected = np.array(found["per_layer"]["mean_load"])
+    largest = expected * before.max(axis=2).sum(axis=0) / before.mean(axis=2).sum(axis=0)
+    assert found["largest_load_before"] == pytest.approx(largest.sum())
+    assert found["balancedness_before"] == pytest.approx(expected.sum() / largest.sum())
     plan = eplb.plan(trace, eplb.Topology(num_ranks=4, slots_per_rank=3))
     assert found["balancedness"] == plan.certificate.balancedness
     assert found["plan_hash"] == plan.placement.hash
+
+
+def test_nothing_changes_on_one_rank(invoke, loads_file):
+    """Before and after are told for the same tokens."""
+    found = planned_json(invoke, loads_file, "--ranks", "1", "--slots-per-rank", "8")
+    assert found["largest_load_before"] == pytest.approx(found["largest_load"], rel=1e-12)
 
 
 def test_json_holds_the_certificate(invoke, loads_file):

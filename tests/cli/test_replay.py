@@ -346,3 +346,9 @@ def test_help_tells_of_every_policy(invoke):
     text = invoke("replay", "--help").stdout
     names = ("contiguous", "static", "deepseek", "eplb", "oracle", "file.py:function", "weighted-lagged")
     assert all(name in text for name in names)
+
+
+def test_a_short_trace_is_scored_from_its_middle(invoke, tmp_path, trace):
+    """Where the default would leave nothing to score."""
+    trace.part(0, 5).save(tmp_path / "short.npz")
+    assert replayed_json(invoke, tmp_path / "short.npz", *SMALL, *FEW)["options"]["first"] == 2

@@ -440,6 +440,14 @@ def test_placements_of_uneven_and_failed_ranks_survive(tmp_path):
             convert(tmp_path / "b.npz", tmp_path / "out" / name, known)
 
 
+def test_a_number_of_ranks_that_the_file_contradicts_is_refused(tmp_path, placement):
+    """This library's own files say how many there are."""
+    placement.save(tmp_path / "a.json")
+    said = placement.topology.num_ranks
+    with pytest.raises(eplb.OptionError, match=rf"num_ranks: the file has {said} ranks, got {said + 1}"):
+        convert(tmp_path / "a.json", tmp_path / "b.npz", hints=Hints(num_ranks=said + 1))
+
+
 def test_an_edited_placement_is_refused(tmp_path, placement):
     """Its hash tells, also where layers are chosen."""
     placement.save(tmp_path / "a.json")

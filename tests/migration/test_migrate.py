@@ -69,12 +69,13 @@ def test_a_placement_that_stays_is_agreed_on_and_moves_nothing(groups):
 def test_the_store_does_not_grow(groups):
     """Keys of commits that are over are removed; those of the last one are when the next migration begins."""
     first, second = random_placements(6, 2)
-    added = []
-    for repeats in (1, 4):
-        before = groups.store.num_keys()
-        groups.play(placements=[first, *[second, first] * repeats], kind="bf16", options=FAST)
-        added.append(groups.store.num_keys() - before)
-    assert added[0] == added[1]
+    groups.play(placements=[first, second], kind="bf16", options=FAST)
+    before = groups.store.num_keys()
+    num_commits = sum(
+        word["commits"] for word in groups.play(placements=[first, *[second, first] * 10], kind="bf16", options=FAST)
+    )
+    grown = groups.store.num_keys() - before
+    assert grown < num_commits / 2  # a commit has a dozen keys, and ranks remove theirs a little later
 
 
 def test_an_interrupt_waits_for_the_commit(groups):

@@ -11,8 +11,8 @@ from eplb.cli.summary import Summary, balancedness_by_window
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return what is known of the plan, as plain JSON values.
 
-    With several windows, loads are those expected in a window (before: the mean over the windows); `windows` tells the
-    balancedness of each window by itself.
+    With several windows, loads are those expected in a window (before: with the balance of the recorded windows);
+    `windows` tells the balancedness of each window by itself.
     """
     trace, placement = summary.trace, summary.plan.placement
     before, after = balancedness_by_window(placement, trace, summary.split)

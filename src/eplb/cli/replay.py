@@ -35,6 +35,8 @@ from eplb.replay.splits import check_split, planned_split
 
 REPLAY_EXAMPLE = "Example: eplb replay loads.npz --ranks 8 --slots-per-rank 9 --policy static --policy eplb"
 
+FIRST = 8
+
 
 def replay_command(
     file: Annotated[
@@ -59,7 +61,12 @@ def replay_command(
     ] = None,
     history: Annotated[int, typer.Option(help="The most windows that a plan is shown.")] = 24,
     interval: Annotated[int, typer.Option(help="Windows from one plan to the next.")] = 1,
-    first: Annotated[int, typer.Option(help="The first window that is scored.")] = 8,
+    first: Annotated[
+        int | None,
+        typer.Option(
+            help="The first window that is scored.", show_default="8, or the middle of a trace that ends before"
+        ),
+    ] = None,
     max_moves_share: Annotated[
         float, typer.Option(metavar="X", help="Share of all slots that a replan may move; 1: any number.")
     ] = 0.1,
@@ -115,7 +122,7 @@ def replay_command(
     options: dict[str, Any] = {
         "history": history,
         "interval": interval,
-        "first": first,
+        "first": _first_of(source.trace.num_windows) if first is None else first,
         "max_moves_share": max_moves_share,
         "max_moves_per_rank": max_moves_per_rank,
         "split": split,
@@ -129,6 +136,10 @@ def replay_command(
     else:
         machine = machine_facts(topology, source.trace.num_experts, groups)
         _print(source_facts(source, str(file), machine), replays, forecast or (), notes)
+
+
+def _first_of(num_windows: int) -> int:
+    return FIRST if num_windows > FIRST else max(1, num_windows // 2)
 
 
 def replay_all(

@@ -51,14 +51,20 @@ class Summary:
 
     @property
     def before(self) -> Certificate:
-        """The certificate of the placement before, on the windows as they are: the bound is the plan's."""
-        topology = self.plan.placement.topology
+        """The certificate of the placement before, on the windows as they are: the bound is the plan's.
+
+        Loads are scaled to the tokens that the plan expects of each layer; else the two would not compare.
+        """
+        topology, expected = self.plan.placement.topology, self.plan.certificate.per_layer
         tokens = (self.rank_loads_before * topology.speeds).sum(axis=1)
+        recorded = tokens / topology.speeds[topology.alive].sum()
+        loaded = recorded > 0
+        scale = np.divide(expected.mean_load, recorded, out=np.ones_like(recorded), where=loaded)
         return Certificate(
             per_layer=PerLayer(
-                mean_load=tokens / topology.speeds[topology.alive].sum(),
-                largest_load=self.largest_loads_before,
-                lower_bound=self.plan.certificate.per_layer.lower_bound,
+                mean_load=np.where(loaded, expected.mean_load, recorded),
+                largest_load=self.largest_loads_before * scale,
+                lower_bound=expected.lower_bound,
             )
         )
 

@@ -89,9 +89,9 @@ def _kept(experts: NDArray[np.int64], shared: SharedSlots) -> NDArray[np.int64]:
 
 def topology_of(slots: Slots, hints: Hints, shared: SharedSlots | None = None) -> Topology:
     """Return the ranks that the slots belong to."""
+    num_ranks = _num_ranks(slots, hints)
     if slots.topology is not None:
         return slots.topology
-    num_ranks = _num_ranks(slots, hints)
     if shared is not None:
         return Topology(num_ranks=num_ranks, slots_per_rank=shared.routed_slots_per_rank(), num_nodes=hints.num_nodes)
     num_slots = slots.experts.shape[1]
