@@ -441,7 +441,7 @@ def test_placements_of_uneven_and_failed_ranks_survive(tmp_path):
 
 
 def test_a_number_of_ranks_that_the_file_contradicts_is_refused(tmp_path, placement):
-    """This library's own files say how many there are."""
+    """The library's own files say how many there are."""
     placement.save(tmp_path / "a.json")
     said = placement.topology.num_ranks
     with pytest.raises(eplb.OptionError, match=rf"num_ranks: the file has {said} ranks, got {said + 1}"):
