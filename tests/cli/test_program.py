@@ -73,6 +73,15 @@ def test_a_reader_that_leaves_is_no_error(loads_file):
     assert (result.returncode, result.stderr.replace(COMPILING + "\n", "")) == (1, "")
 
 
+@pytest.mark.parametrize("args", [("versions",), ("plan", "{file}", *SMALL)])
+def test_a_closed_stdout_is_as_a_reader_that_left(loads_file, args):
+    """`eplb versions >&-` ends without a complaint."""
+    words = [str(arg).format(file=loads_file) for arg in args]
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "eplb", *words]
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert (result.returncode, result.stderr.replace(COMPILING + "\n", "")) == (1, "")
+
+
 def test_an_interrupt_ends_a_long_plan(tmp_path):
     """Even while a compiled kernel runs; 130 is what shells expect."""
     np.save(tmp_path / "a.npy", np.random.default_rng(0).lognormal(0, 2, (2000, 256)))

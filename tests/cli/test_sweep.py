@@ -1,6 +1,7 @@
 """`eplb sweep` in this process: what it prints, what it writes, and what it refuses."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -96,6 +97,29 @@ def test_step_times_become_columns(swept, loads_file, tmp_path):
     text = swept(loads_file, *GRID, *cost)
     assert "step, us" in text
     assert all(float(row["step_us"]) > 0 for row in rows(tmp_path))
+
+
+def test_windows_are_the_steps_that_the_trace_says(swept, invoke, loads_file, trace, tmp_path):
+    """As for an advice, with the same note; traces that differ need the option."""
+    told = dataclasses.replace(trace, window="32 decode steps x 9 requests")
+    told.save(tmp_path / "told.npz")
+    cost = ("--ranks", 4, "--slots-per-rank", 3, "--hardware", "h100", "--model", "gpt-oss-20b")
+    assert "a window is 32 forward passes, as the trace says" in swept(tmp_path / "told.npz", *cost)
+    unsaid = rows(tmp_path)
+    assert "note" not in swept(tmp_path / "told.npz", *cost, "--steps-per-window", 32)
+    assert rows(tmp_path) == unsaid
+    says = refused(invoke, tmp_path / "told.npz", loads_file, *cost, "--out", tmp_path / "two.csv")
+    assert f"got 32 in {tmp_path / 'told.npz'}, 1 in {loads_file}" in says
+
+
+def test_no_outcome_at_all_is_an_error(invoke, loads_file, tmp_path):
+    """Said after the table is written, which has the reasons."""
+    args = (loads_file, "--ranks", 2, "--slots-per-rank", 3, "--workers", 0, "--out", tmp_path / "grid.csv")
+    for more in ((), ("--json",)):
+        result = invoke("sweep", *args, *more)
+        assert isinstance(result.exception, eplb.EplbError), result.exception
+        assert "got none of 1 trial; the first: 8 experts do not fit 6 usable slots" in str(result.exception)
+        assert result.stdout and rows(tmp_path)[0]["error"]
 
 
 def test_redundant_experts_are_counted_from_the_trace(swept, loads_file, tmp_path):
@@ -223,5 +247,8 @@ def test_bad_calls_are_refused(invoke, loads_file, tmp_path):
     assert "ends in .parquet or .csv" in refused(invoke, loads_file, *small, "--out", tmp_path / "grid.txt")
     assert "leave --ranks out" in refused(invoke, loads_file, *small, *out, "--grid", tmp_path / "grid.json")
     assert "step times need both" in refused(invoke, loads_file, *small, *out, "--hardware", "h100")
+    assert "workers: expected an integer of 0 to" in refused(invoke, loads_file, *small, *out, "--workers", -1)
+    journal_path(tmp_path / "other.csv").write_text("no journal\n")
+    assert "is damaged" in refused(invoke, loads_file, *small, "--out", tmp_path / "other.csv")
     assert "add --hardware" in refused(invoke, loads_file, *small, *out, "--steps-per-window", 3)
     assert not (tmp_path / "grid.csv").exists()

@@ -153,7 +153,7 @@ def machines_from(ranks: str, nodes: str) -> list[tuple[int, int]]:
     >>> machines_from("8,16", "1"), machines_from("8,16", "1,2")
     ([(8, 1), (16, 1)], [(8, 1), (16, 2)])
     """
-    numbers, stands = (_listed(text, option) for text, option in ((ranks, "--ranks"), (nodes, "--nodes")))
+    numbers, stands = _listed(ranks, "--ranks"), _listed(nodes, "--nodes")
     if len(stands) not in (1, len(numbers)):
         raise OptionError(f"--nodes: expected one number, or {len(numbers)} as for --ranks, got {nodes!r}")
     if len(set(numbers)) < len(numbers):
@@ -163,7 +163,10 @@ def machines_from(ranks: str, nodes: str) -> list[tuple[int, int]]:
 
 def _listed(text: str, option: str) -> list[int]:
     values = integers(text, option)
-    return [values] if isinstance(values, int) else list(values)
+    found = [values] if isinstance(values, int) else list(values)
+    if min(found) < 1:
+        raise OptionError(f"{option}: expected integers >= 1, got {text!r}")
+    return found
 
 
 def advise_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,21 @@ def steps_from(source: Source, given: int | None) -> tuple[int, list[str]]:
     if described is not None:
         return described, [f"a window is {described:,} forward passes, as the trace says"]
     return 1, ["a window is taken as one forward pass; --steps-per-window says otherwise"]
+
+
+def steps_of_all(traces: Mapping[str, Any], given: int | None) -> tuple[int, list[str]]:
+    """Return how many forward passes a window of each of `traces` is, and what was assumed.
+
+    Raises
+    ------
+    OptionError
+        If the traces do not agree and none is given.
+    """
+    found = {name: steps_from(Source(trace=trace), given) for name, trace in traces.items()}
+    if len({steps for steps, _ in found.values()}) > 1:
+        each = ", ".join(f"{steps:,} in {name}" for name, (steps, _) in found.items())
+        raise OptionError(f"--steps-per-window: expected windows alike, got {each}; say how many, or sweep each alone")
+    return next(iter(found.values()))
 
 
 def steps_in(window: str) -> int | None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from eplb.advising.choosing import AS_GOOD
 from eplb.advising.deciding import DYNAMIC, NONE
 from eplb.advising.paragraph import milliseconds, num_bytes, paragraph
 from eplb.advising.recommendation import Advice, Option
@@ -19,6 +20,7 @@ from eplb.cli.tables import facts, machine_facts
 from eplb.engines.settings import EngineSettings
 
 NEARBY = 6
+STARRED = f"* advised: the simplest of those at most {AS_GOOD:.1%} slower than the best"
 NAMES = {"none": "leave in order", "static": "place once", "dynamic": "replan"}
 
 
@@ -35,6 +37,7 @@ def print_advice(asked: Asked, best: Advice, found: Sequence[Advice]) -> None:
         console.print(ranks_table(found, best))
         console.print()
     console.print(nearby_table(best))
+    console.print(STARRED)
     console.print()
     console.print(facts(_left_facts(best)))
     print_settings(console, asked, best)

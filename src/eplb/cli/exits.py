@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -21,12 +22,15 @@ CLICK_ERROR = typer.BadParameter.__mro__[2]  # typer brings its own click, or ta
 
 def exit_code_of(command: Callable[[], Any]) -> int:
     """Call `command` and return the exit code; what went wrong is said in one line on stderr."""
+    nobody_reads = _open_closed()
     _print_anything(sys.stdout)
     _print_anything(sys.stderr)
     warnings.showwarning = _show_warning
     try:
         code = _outcome(command)
         sys.stdout.flush()
+        if nobody_reads and code == OK:
+            code = FAILED  # as for a reader that left
     except BrokenPipeError:
         _drop_output()
         code = FAILED
@@ -73,6 +77,14 @@ def _command_of(exc: Exception) -> str:
 
 def _say(message: str) -> None:
     print(one_line(message), file=sys.stderr)
+
+
+def _open_closed() -> bool:
+    """Open streams that were closed before the start, which are None, on nothing; return whether stdout was."""
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:
+        setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - it stays open to the end
+    return "stdout" in closed
 
 
 def _print_anything(stream: TextIO) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +14,13 @@ import eplb
 from eplb.advising import Setting, Sweep, sweep
 from eplb.advising.tables import check_table_path
 from eplb.advising.work import num_processors
+from eplb.cli.advise_costs import steps_of_all
 from eplb.cli.console import one_line, output
 from eplb.cli.options import JsonOutput
 from eplb.cli.progress import Count, with_count, with_progress
 from eplb.cli.summary import counted
 from eplb.cli.sweep_grid import settings_from
-from eplb.cli.sweep_tables import after_facts, before_facts, best_of, best_table
+from eplb.cli.sweep_tables import after_facts, before_facts, best_of, best_table, check_outcomes
 from eplb.cli.tables import facts
 from eplb.errors import OptionError
 from eplb.reading import read_loads
@@ -89,7 +90,7 @@ def sweep_command(
         str | None, typer.Option(metavar="NAME", help="Whose experts the times are for.", show_default=False)
     ] = None,
     steps_per_window: Annotated[
-        int | None, typer.Option(help="Forward passes that a window is the sum of.", show_default="1")
+        int | None, typer.Option(help="Forward passes in a window.", show_default="as the traces say, or 1")
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; 0: this one alone.", show_default="one a processor")
@@ -127,20 +128,32 @@ def sweep_command(
     }
     traces = with_progress("reading traces", lambda: {name: read_loads(file) for name, file in names.items()})
     settings = settings_from(texts, grid, [trace.num_experts for trace in traces.values()])
-    options = {"workers": workers, "ray_address": ray, "first": first, "cost": _cost(hardware, model, steps_per_window)}
-    if not json_output:
-        output().print(facts(before_facts(traces, settings, out, _who(workers, ray))))
-    found = run_sweep(traces, settings, out, options)
+    cost, notes = _cost(hardware, model, steps_per_window, traces)
+    options = {"workers": workers, "ray_address": ray, "first": first, "cost": cost}
+
+    def begin(num_resumed: int) -> None:
+        if not json_output:
+            output().print(facts(before_facts(traces, settings, out, _who(workers, ray), num_resumed, notes)))
+
+    found = run_sweep(traces, settings, out, options, begin)
     if json_output:
-        print(json.dumps(_object(found), allow_nan=False))
+        print(json.dumps(_object(found, notes), allow_nan=False))
     else:
         _print(found)
+    check_outcomes(found)
 
 
 def run_sweep(
-    traces: Mapping[str, eplb.LoadTrace], settings: Sequence[Setting], out: Path, options: dict[str, Any]
+    traces: Mapping[str, eplb.LoadTrace],
+    settings: Sequence[Setting],
+    out: Path,
+    options: dict[str, Any],
+    begin: Callable[[int], None],
 ) -> Sweep:
-    """Run the sweep with a bar; what has to be compiled is compiled once, before there are workers."""
+    """Run the sweep with a bar; what has to be compiled is compiled once, before there are workers.
+
+    `begin` is called with the trials of an earlier run, when all has been checked and before the first trial.
+    """
     if options["ray_address"] is None:
         splits = {planned_split(setting.split) for setting in settings}
         with_progress("loading the planner", lambda: eplb.warm_up(splits.pop() if len(splits) == 1 else None))
@@ -151,6 +164,7 @@ def run_sweep(
         nonlocal begun
         count.done = done
         if not begun:  # what an earlier run made counts for nothing in the pace of this one
+            begin(done)
             count.begin(count.what)
             begun = True
 
@@ -164,15 +178,18 @@ def _who(workers: int | None, ray: str | None) -> str:
     return f"by {counted(number, 'worker')}" if number else "in this process"
 
 
-def _cost(hardware: str | None, model: str | None, steps_per_window: int | None) -> CostModel | None:
+def _cost(
+    hardware: str | None, model: str | None, steps_per_window: int | None, traces: Mapping[str, eplb.LoadTrace]
+) -> tuple[CostModel | None, list[str]]:
+    """Return the cost model, if one is asked for, and what was assumed."""
     if hardware is None and model is None:
         if steps_per_window is not None:
             raise OptionError("--steps-per-window: means something to step times alone; add --hardware and --model")
-        return None
+        return None, []
     if hardware is None or model is None:
         raise OptionError("--hardware, --model: step times need both")
-    steps = 1 if steps_per_window is None else steps_per_window
-    return CostModel(hardware=hardware_named(hardware), model=model_named(model), steps_per_window=steps)
+    steps, notes = steps_of_all(traces, steps_per_window)
+    return CostModel(hardware=hardware_named(hardware), model=model_named(model), steps_per_window=steps), notes
 
 
 def _print(found: Sweep) -> None:
@@ -187,7 +204,7 @@ def _print(found: Sweep) -> None:
     console.print(facts(after_facts(found)))
 
 
-def _object(found: Sweep) -> dict[str, Any]:
+def _object(found: Sweep, notes: Sequence[str]) -> dict[str, Any]:
     by_trace = itertools.groupby(found.trials, key=lambda tried: tried.trace)
     return {
         "out": str(found.out),
@@ -195,6 +212,7 @@ def _object(found: Sweep) -> dict[str, Any]:
         "num_failed": found.num_failed,
         "num_resumed": found.num_resumed,
         "seconds": found.seconds,
+        "notes": list(notes),
         "best": {name: [tried.to_dict() for tried in best_of(list(trials))] for name, trials in by_trace},
         "eplb_version": eplb.__version__,
     }

@@ -14,6 +14,7 @@ from eplb.advising.journal import journal_path
 from eplb.advising.rows import columns_of
 from eplb.cli.console import one_line
 from eplb.cli.summary import counted
+from eplb.errors import OptionError
 
 SHOWN = 5
 STEP = "step_us"
@@ -26,9 +27,14 @@ HEADERS = {
 
 
 def before_facts(
-    traces: Mapping[str, eplb.LoadTrace], settings: Sequence[Setting], out: Path, who: str
+    traces: Mapping[str, eplb.LoadTrace],
+    settings: Sequence[Setting],
+    out: Path,
+    who: str,
+    num_resumed: int,
+    notes: Sequence[str],
 ) -> list[tuple[str, str]]:
-    """Return what is tried, by whom, and what happens to it on the way."""
+    """Return what is tried, by whom, what was assumed, and what happens to it on the way."""
     rows: list[tuple[str, str]] = []
     for name, trace in list(traces.items())[:SHOWN]:
         shape = (
@@ -40,8 +46,9 @@ def before_facts(
         rows.append(("", f"and {len(traces) - SHOWN:,} more"))
     size = f"{counted(len(settings), 'setting')} x {counted(len(traces), 'trace')}"
     rows.append(("grid", f"{size}: {counted(len(settings) * len(traces), 'trial')}, {who}"))
+    rows += [("note", note) for note in notes]
     journal = journal_path(out)
-    if journal.exists():
+    if num_resumed:
         rows.append(("resumed", f"the trials in {journal} are not made again"))
     return [*rows, ("kept", f"each trial, once made, in {journal}: after a kill the same command goes on")]
 
@@ -58,6 +65,19 @@ def after_facts(found: Sweep) -> list[tuple[str, str]]:
         rows.append(("", str(first.error)))
     reader = "read_parquet" if found.out.suffix.lower() == ".parquet" else "read_csv"
     return [*rows, ("read it", f'import pandas; table = pandas.{reader}("{found.out}")')]
+
+
+def check_outcomes(found: Sweep) -> None:
+    """Raise why, if not a single trial has an outcome.
+
+    Raises
+    ------
+    OptionError
+        With what the first row says.
+    """
+    if found.num_failed == len(found.trials):
+        rows = counted(found.num_failed, "trial")
+        raise OptionError(f"{found.out}: expected an outcome, got none of {rows}; the first: {found.trials[0].error}")
 
 
 def best_of(trials: Sequence[Tried], number: int = SHOWN) -> list[Tried]:
