@@ -143,11 +143,19 @@ def _replanning(findings: Findings, best: PolicyFindings, details: tuple[str, ..
         details=(
             caveat,
             f"That budget reaches {point.balancedness:.3f} and moves {moved_text(findings, point.moves_per_window)} a "
-            "window; a larger one gains less than 0.003.",
+            f"window; a larger one gains less than 0.003.{_shown(points, best, point)}",
             *others,
         ),
         settings=(("policy", best.name), ("largest share of the slots in a replan", _budget(point))),
     )
+
+
+def _shown(points: list[Point], best: PolicyFindings, advised: Point) -> str:
+    """Return which budget the numbers and charts beside the advice are of, where it is another."""
+    shown = next((point for point in points if point.moves_per_window == best.moves_per_window), advised)
+    if shown.budget == advised.budget:
+        return ""
+    return f" All other numbers and charts show {best.name} moving {_budget(shown)} of them."
 
 
 def _budget(point: Point) -> str:

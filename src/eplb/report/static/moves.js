@@ -1,7 +1,8 @@
 // Moves over time: in all, and by layer or by the rank that receives.
 function movesChart() {
   const policy = policyNamed(state.policy), totals = Array.from(values(policy.moves));
-  const caption = `Moves of ${policy.name}`;
+  const summed = Math.max(...report.bins.map(([first, last]) => last - first + 1));
+  const caption = `Moves of ${policy.name}` + (summed > 1 ? `, each bar and cell the sum of up to ${summed} windows` : "");
   if (!totals.some((count) => count > 0)) return { caption, empty: `Nothing moves after the first plan of ${policy.name}.` };
   const texts = report.bins.map(span), x = report.bins.map((_, i) => i), style = styleOf(policy.name);
   const packed = state.movesBy === "rank" ? policy.movesByRank : policy.movesByLayer;
